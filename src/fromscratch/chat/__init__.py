@@ -1,0 +1,1 @@
+"""Chat tuning, templates, and talking to a model."""

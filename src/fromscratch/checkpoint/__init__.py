@@ -1,0 +1,1 @@
+"""Training state on disk that is never lost or half read."""

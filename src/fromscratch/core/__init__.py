@@ -1,0 +1,1 @@
+"""What every stage stands on: settings, recipe files, errors, artifacts, the ledger, progress."""

@@ -1,0 +1,1 @@
+"""Raw pages become clean documents: readers, extraction, language, quality, duplicates."""

@@ -1,0 +1,1 @@
+"""The decoder family: its shape, its loss, its generation."""

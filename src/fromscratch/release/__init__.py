@@ -1,0 +1,1 @@
+"""The release, its gates and its report."""

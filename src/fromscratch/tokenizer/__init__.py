@@ -1,0 +1,1 @@
+"""Train, load and measure the tokenizer."""
