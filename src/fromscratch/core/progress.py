@@ -34,7 +34,9 @@ def progress(label: str, total: float | None, done: float = 0) -> Iterator[Advan
         task = bars.add_task(label, total=total, completed=int(done), note="")
 
         def advance(amount: float = 1, note: str | None = None) -> None:
-            bars.update(task, advance=amount, **({} if note is None else {"note": note}))
+            bars.advance(task, amount)
+            if note is not None:
+                bars.update(task, note=note)
 
         yield advance
 

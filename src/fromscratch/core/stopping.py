@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-__all__ = ["Stopped", "StopRequest", "stop_at_safe_point", "stop_at_once"]
+__all__ = ["StopRequest", "Stopped", "stop_at_once", "stop_at_safe_point"]
 
 
 class Stopped(BaseException):
