@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from fromscratch.core.settings import Settings, did_you_mean, refuse
 
@@ -30,9 +30,13 @@ __all__ = [
 
 PIN = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)==([A-Za-z0-9][A-Za-z0-9._+!-]*)")
 
-# Not strict, because TOML has arrays and no tuples; what stands in the array is checked as strictly as elsewhere.
-Globs = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)]
-Names = Annotated[tuple[str, ...], Field(strict=False)]
+
+def as_tuple(value: object) -> object:
+    """TOML has arrays and no tuples, and pydantic's strict mode tells the two apart."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+Strings = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(as_tuple)]
 Kind = Literal["html", "text", "code"]
 
 
@@ -57,12 +61,11 @@ class Package(Settings):
     url: str = ""
     """Home page of the project."""
 
-    @field_validator("requirement")
-    @classmethod
-    def _pin_the_version(cls, requirement: str) -> str:
-        if not PIN.fullmatch(requirement):
-            refuse(f"`@requirement` = {requirement!r} does not pin one version", "write it as name==1.2.3")
-        return requirement
+    @model_validator(mode="after")
+    def _pin_the_version(self) -> Self:
+        if not PIN.fullmatch(self.requirement):
+            refuse(f"`@requirement` = {self.requirement!r} does not pin one version", "write it as name==1.2.3")
+        return self
 
     @property
     def name(self) -> str:
@@ -154,13 +157,13 @@ class CsvFormat(RecordFormat):
 
     kind: Literal["csv"] = "csv"
 
-    text: Names = Field(min_length=1)
+    text: Strings = Field(min_length=1)
     """Columns whose cells make the text, one below the other, in this order."""
 
     title: str | None = None
     """Column of the title."""
 
-    absent: Names = ()
+    absent: Strings = ()
     """Cells that stand for no value, such as "n/a" or "无"."""
 
     delimiter: str = Field(default=",", min_length=1, max_length=1)
@@ -228,8 +231,8 @@ class SourceSettings(Settings):
     language: str | None = Field(default=None, pattern="^[a-z]{2,3}$")
     """The language that it is known to be in (ISO 639); absent when it is to be found out."""
 
-    exclude: Globs = ()
-    """Globs of files to leave out."""
+    exclude: Strings = ()
+    """Strings of files to leave out."""
 
     largest_megabytes: float = Field(default=64, gt=0)
     """What one file that is read whole, or one record of a file that is streamed, may unpack to (10^6 bytes).
@@ -244,8 +247,8 @@ class PackageSource(SourceSettings):
     package: str
     """Name of the recipe's `[packages.NAME]`."""
 
-    members: Globs = Field(min_length=1)
-    """Globs of the files within the archive: `*` stays within a folder, `**` spans folders."""
+    members: Strings = Field(min_length=1)
+    """Strings of the files within the archive: `*` stays within a folder, `**` spans folders."""
 
     license: str | None = Field(default=None, min_length=1)
     """SPDX expression, where it is not that of the package."""
@@ -259,8 +262,8 @@ class FilesSource(SourceSettings):
     path: str = Field(min_length=1)
     """A file, a folder, or a glob, relative to the folder in which the command is run."""
 
-    members: Globs = ("**",)
-    """Globs of the files within the folder; hidden files are left out."""
+    members: Strings = ("**",)
+    """Strings of the files within the folder; hidden files are left out."""
 
     license: str = Field(min_length=1)
     """SPDX expression of the text."""
