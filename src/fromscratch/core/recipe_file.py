@@ -1,5 +1,6 @@
-"""Recipe files: TOML with `extends` and `--set path=value`, merged into one tree before anything is validated."""
+"""Recipe files with `extends` and `--set path=value`, merged into one tree before anything is validated."""
 
+import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -51,7 +52,8 @@ def _load(path: Path, trail: tuple[Path, ...]) -> dict[str, Any]:
         circle = " → ".join(each.name for each in (*trail, path))
         raise FromScratchError(f"{path}: `extends` goes in a circle: {circle}", "remove one of the `extends` lines")
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        tree = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except FileNotFoundError:
         asked = f" (asked for by {trail[-1].name})" if trail else ""
         raise FromScratchError(
@@ -63,8 +65,9 @@ def _load(path: Path, trail: tuple[Path, ...]) -> dict[str, Any]:
         raise FromScratchError(
             f"{path}: not UTF-8 at byte {error.start}", "save the recipe as UTF-8, which TOML asks for"
         ) from None
-    except tomllib.TOMLDecodeError as error:
-        raise FromScratchError(f"{path}: not valid TOML: {error}", "mend the line that it names") from None
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
+        language = "JSON" if path.suffix == ".json" else "TOML"
+        raise FromScratchError(f"{path}: not valid {language}: {error}", "mend the line that it names") from None
     bases = tree.pop("extends", [])
     merged: dict[str, Any] = {}
     for base in [bases] if isinstance(bases, str) else bases:

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, NoReturn, TypeVar
 
@@ -59,10 +60,16 @@ def validate_settings(
     blamed on ``--set`` instead. Raises FromScratchError at the first refusal, with the path and the value.
     """
     try:
-        # Through JSON, because pydantic's strict mode then takes an array for a tuple but no "12" for 12.
-        return kind.model_validate_json(json.dumps(data, default=str), strict=True)
+        return kind.model_validate(_frozen(data), strict=True)
     except ValidationError as error:
         raise _in_one_sentence(error.errors()[0], data, origin, overrides or {}) from None
+
+
+def _frozen(value: Any) -> Any:
+    """Arrays as tuples, which frozen settings hold; so strict validation can refuse "12" for 12 and still take them."""
+    if isinstance(value, Mapping):
+        return {key: _frozen(each) for key, each in value.items()}
+    return tuple(_frozen(each) for each in value) if isinstance(value, list | tuple) else value
 
 
 def _in_one_sentence(
@@ -87,7 +94,9 @@ def _in_one_sentence(
         hint = did_you_mean(tag, known) if known else "`fromscratch schema` lists the kinds"
     else:
         message = f"`{path}` = {json.dumps(value, ensure_ascii=False, default=str)} is refused"
-        hint = detail["msg"][0].lower() + detail["msg"][1:].replace("Input", "it")
+        hint = "it " + re.sub(r"dictionary or instance of \w+", "table", detail["msg"].removeprefix("Input ")).replace(
+            "tuple", "array"
+        )
     blamed = [
         each for each in overrides if path == each or path.startswith(f"{each}.") or each.startswith(within or "\0")
     ]
@@ -103,7 +112,7 @@ def _place(location: tuple[int | str, ...], data: Any) -> tuple[str, Any]:
         last = index == len(location) - 1
         if isinstance(data, Mapping) and part in data:
             data = data[str(part)]
-        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+        elif isinstance(data, list | tuple) and isinstance(part, int) and part < len(data):
             data = data[part]
         elif not last or part == "[key]" or (isinstance(data, Mapping) and data.get("kind") == part):
             continue
