@@ -41,7 +41,6 @@ def _complete(number: int, row: Mapping[str, Any]) -> dict[str, Any]:
         "license": "CC0-1.0",
         "raw_bytes": bytes_,
         "bytes": bytes_,
-        "han_share": 0.0,
         "language_score": 1.0,
         "keep": keep,
         "reason": None,

@@ -25,7 +25,6 @@ DOCUMENTS = pa.schema(
         pa.field("text", pa.large_string()),
         pa.field("raw_bytes", pa.int64()),  # as read
         pa.field("bytes", pa.int64()),  # UTF-8 length of the text
-        pa.field("han_share", pa.float32()),
         pa.field("language_score", pa.float32()),
         *(pa.field(name, pa.float32()) for name in METRIC_NAMES),
         pa.field("keep", pa.bool_()),

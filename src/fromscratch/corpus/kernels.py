@@ -1,0 +1,439 @@
+"""The measuring kernel: one compiled pass over Arrow's string buffers yields every metric of every document.
+
+A document is decoded once into code points; what follows walks over these, its words and its lines. The definitions
+stand in `metrics.py`; tests/corpus/test_kernels.py has them again in plain Python and compares. All of it stays in one
+file, because numba reuses its machine code until the file of the function that is called first changes.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from fromscratch.corpus.characters import (
+    BASE64,
+    BULLET,
+    CODE_SYMBOL,
+    COMMON_HAN,
+    DIGIT,
+    GARBLED,
+    HAN,
+    KANA,
+    LETTER,
+    SENTENCE_END,
+    SPACE,
+    TABLE_END,
+)
+from fromscratch.corpus.metrics import Metric
+
+__all__ = ["class_of", "decode", "kernel", "lower_of", "measure", "slot_of", "spread"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+Points = NDArray[np.int32]  # a text as code points
+Places = NDArray[np.int32]  # where its words begin, or end
+Hashes = NDArray[np.uint64]  # of its words; 64 bits, so that two words in one document do not meet by chance
+Row = NDArray[np.float32]  # its metrics
+Classes = NDArray[np.uint16]
+Lower = NDArray[np.int32]
+
+METRICS = len(Metric)
+SHORT_LINE_CHARACTERS = 30  # FineWeb
+ENCODED_RUN_CHARACTERS = 64  # StarCoder 2
+ENCODED_BYTES = 8  # StarCoder 2
+
+HASH_START = np.uint64(0xCBF29CE484222325)  # FNV-1a, over code points instead of bytes
+HASH_FACTOR = np.uint64(0x100000001B3)
+GRAM_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+
+
+def points_of(text: str) -> Points:
+    return np.array([ord(character) for character in text], np.int32)
+
+
+# Numba compiles these in as constants.
+STOP_WORDS = tuple(points_of(word) for word in ("the", "be", "to", "of", "and", "that", "have", "with"))  # Gopher
+LOREM_IPSUM = points_of("lorem ipsum")
+HTTP, HTTPS, WWW = points_of("http://"), points_of("https://"), points_of("www.")
+ELLIPSIS, FULL_STOP, NUMBER_SIGN, LINE_FEED = 0x2026, 0x2E, 0x23, 0x0A
+
+
+def kernel(function: F) -> F:
+    """Compile on first call, without the interpreter lock, and keep the machine code on disk.
+
+    It lies beside the module or else in the user's cache folder; where neither can be written, each process compiles
+    anew.
+    """
+    try:
+        return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    except RuntimeError:
+        return cast(F, numba.njit(nogil=True, error_model="numpy")(function))
+
+
+@kernel
+def measure(data: NDArray[np.uint8], offsets: NDArray[np.int64], classes: Classes, lower: Lower) -> NDArray[np.float32]:
+    """Metrics float32[documents, metrics] of the texts data[offsets[i]:offsets[i + 1]], each valid UTF-8.
+
+    ``classes`` and ``lower`` are the tables of `characters.character_tables`.
+    """
+    rows = np.zeros((len(offsets) - 1, METRICS), np.float32)
+    for document in range(len(offsets) - 1):
+        points = decode(data, offsets[document], offsets[document + 1])
+        measure_characters(points, classes, lower, rows[document])
+        starts, ends, hashes = measure_words(points, classes, lower, rows[document])
+        measure_lines(points, classes, rows[document])
+        measure_top_grams(len(points), starts, ends, hashes, rows[document])
+        measure_duplicate_grams(len(points), starts, ends, hashes, rows[document])
+    return rows
+
+
+@kernel
+def decode(data: NDArray[np.uint8], start: int, end: int) -> Points:
+    """Code points of data[start:end], which is valid UTF-8 as Arrow promises."""
+    points = np.empty(end - start, np.int32)
+    count = 0
+    at = start
+    while at < end:
+        byte = np.int32(data[at])
+        if byte < 0x80:
+            points[count] = byte
+            at += 1
+        elif byte < 0xE0:
+            points[count] = ((byte & 0x1F) << 6) | (data[at + 1] & 0x3F)
+            at += 2
+        elif byte < 0xF0:
+            points[count] = ((byte & 0x0F) << 12) | ((data[at + 1] & 0x3F) << 6) | (data[at + 2] & 0x3F)
+            at += 3
+        else:
+            high = ((byte & 0x07) << 18) | ((data[at + 1] & 0x3F) << 12)
+            points[count] = high | ((data[at + 2] & 0x3F) << 6) | (data[at + 3] & 0x3F)
+            at += 4
+        count += 1
+    return points[:count]
+
+
+@kernel
+def class_of(classes: Classes, point: int) -> int:
+    """The class bits of a code point; beyond the table lie Han characters, then marks, then private planes."""
+    if point < TABLE_END:
+        return int(classes[point])
+    if point < 0x40000:
+        return HAN | LETTER
+    return GARBLED if point >= 0xF0000 else 0
+
+
+@kernel
+def lower_of(lower: Lower, point: int) -> int:
+    return int(lower[point]) if point < TABLE_END else point
+
+
+@kernel
+def spread(value: np.uint64) -> np.uint64:
+    """The finaliser of SplitMix64: every bit of the value reaches all bits of the result."""
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
+
+
+@kernel
+def slot_of(keys: Hashes, key: np.uint64) -> int:
+    """Where ``key`` is, or belongs, in an open hash table whose length is a power of two; 0 marks an empty slot."""
+    mask = np.uint64(len(keys) - 1)
+    slot = spread(key) & mask
+    while keys[slot] != 0 and keys[slot] != key:
+        slot = (slot + np.uint64(1)) & mask
+    return int(slot)
+
+
+@kernel
+def hash_table(entries: int) -> Hashes:
+    """An empty table that is at most half full with this many entries."""
+    size = 4
+    while size < 2 * entries:
+        size *= 2
+    return np.zeros(size, np.uint64)
+
+
+@kernel
+def add(keys: Hashes, key: np.uint64) -> bool:
+    """Put ``key`` into the table; true if it was there before."""
+    slot = slot_of(keys, key)
+    known = bool(keys[slot] == key)
+    keys[slot] = key
+    return known
+
+
+@kernel
+def share(part: float, whole: float) -> float:
+    return part / whole if whole > 0 else 0.0
+
+
+@kernel
+def matches(points: Points, at: int, lower: Lower, pattern: Points) -> bool:
+    """Whether the text goes on with ``pattern`` at this place, whatever the case."""
+    if at + len(pattern) > len(points):
+        return False
+    for offset in range(len(pattern)):  # noqa: SIM110 (numba has no generators)
+        if lower_of(lower, points[at + offset]) != pattern[offset]:
+            return False
+    return True
+
+
+@kernel
+def begins_address(points: Points, at: int, lower: Lower) -> bool:
+    letter = lower_of(lower, points[at])
+    if letter == HTTP[0]:
+        return matches(points, at, lower, HTTP) or matches(points, at, lower, HTTPS)
+    return letter == WWW[0] and matches(points, at, lower, WWW)
+
+
+@kernel
+def is_mojibake(first: int, second: int) -> bool:
+    """UTF-8 read as Latin-1 or Windows-1252: Â or Ã before a continuation byte, or â before the euro sign."""
+    if first == 0xC2 or first == 0xC3:
+        return 0x80 <= second < 0xC0 or 0x2013 <= second <= 0x203A or second == 0x20AC or second == 0x2122
+    return first == 0xE2 and second == 0x20AC
+
+
+@kernel
+def measure_characters(points: Points, classes: Classes, lower: Lower, row: Row) -> None:
+    visible = letters = digits = han = kana = common_han = symbols = garbled = in_addresses = braces = lorem = 0
+    address = False
+    for at in range(len(points)):
+        point = points[at]
+        kind = class_of(classes, point)
+        if kind & GARBLED:
+            garbled += 1
+        if kind & SPACE:
+            address = False
+            continue
+        visible += 1
+        if kind & LETTER:
+            letters += 1
+            if kind & HAN:
+                han += 1
+                common_han += (kind & COMMON_HAN) != 0
+                address = False
+            elif kind & KANA:
+                kana += 1
+                address = False
+            elif not address:
+                address = begins_address(points, at, lower)
+            lorem += (point | 0x20) == LOREM_IPSUM[0] and matches(points, at, lower, LOREM_IPSUM)
+        elif kind & DIGIT:
+            digits += 1
+        elif kind & CODE_SYMBOL:
+            symbols += 1
+            braces += point == 0x7B or point == 0x7D
+            address = address and point != 0x3C and point != 0x3E  # < and > end one
+        in_addresses += address
+        if 0xC2 <= point <= 0xE2 and at + 1 < len(points) and is_mojibake(point, points[at + 1]):
+            garbled += 2
+    row[Metric.CHARACTERS] = len(points)
+    row[Metric.HAN_SHARE] = share(han, letters)
+    row[Metric.KANA_SHARE] = share(kana, letters)
+    row[Metric.COMMON_HAN_SHARE] = share(common_han, han) if han else 1.0
+    row[Metric.LETTER_SHARE] = share(letters, visible)
+    row[Metric.DIGIT_SHARE] = share(digits, visible)
+    row[Metric.ALPHANUMERIC_SHARE] = share(letters + digits, len(points))
+    row[Metric.CODE_SYMBOL_SHARE] = share(symbols, visible)
+    row[Metric.GARBLED_SHARE] = min(share(garbled, len(points)), 1.0)
+    row[Metric.URL_SHARE] = share(in_addresses, len(points))
+    row[Metric.CURLY_BRACES] = braces
+    row[Metric.LOREM_IPSUM] = lorem
+
+
+@kernel
+def measure_words(points: Points, classes: Classes, lower: Lower, row: Row) -> tuple[Places, Places, Hashes]:
+    """Starts, ends and hashes of the words; punctuation beside a Han character belongs to that character's word."""
+    starts, ends = np.empty(len(points), np.int32), np.empty(len(points), np.int32)
+    hashes = np.empty(len(points), np.uint64)
+    words = alphabetic = characters = number_signs = ellipses = dots = stop_words = 0
+    begun = core = 0  # core: what the word has so far, HAN, or LETTER for other letters and digits, or 0
+    hashed = HASH_START
+    in_word = has_letter = False
+    for at in range(len(points) + 1):
+        point = points[at] if at < len(points) else LINE_FEED
+        kind = class_of(classes, point)
+        is_space = (kind & SPACE) != 0
+        kind_core = HAN if kind & HAN else LETTER if kind & (LETTER | DIGIT) else 0
+        if in_word and (is_space or (core and kind_core and HAN in (core, kind_core))):
+            starts[words], ends[words], hashes[words] = begun, at, hashed
+            words += 1
+            characters += at - begun
+            alphabetic += has_letter
+            stop_words |= stop_word_bit(points, begun, at, classes, lower)
+            in_word = False
+        if is_space:
+            dots = 0
+            continue
+        if not in_word:
+            in_word, begun, core, hashed, has_letter = True, at, 0, HASH_START, False
+        core = kind_core or core
+        has_letter = has_letter or (kind & LETTER) != 0
+        hashed = (hashed ^ np.uint64(point)) * HASH_FACTOR
+        number_signs += point == NUMBER_SIGN
+        dots = dots + 1 if point == FULL_STOP else 0
+        if dots == 3 or point == ELLIPSIS:
+            ellipses += 1
+            dots = 0
+    row[Metric.WORDS] = words
+    row[Metric.MEAN_WORD_CHARACTERS] = share(characters, words)
+    row[Metric.SYMBOL_WORD_RATIO] = share(max(number_signs, ellipses), words)
+    row[Metric.ALPHABETIC_WORD_SHARE] = share(alphabetic, words)
+    for bit in range(8):
+        row[Metric.STOP_WORDS] += (stop_words >> bit) & 1
+    return starts[:words], ends[:words], hashes[:words]
+
+
+@kernel
+def stop_word_bit(points: Points, start: int, end: int, classes: Classes, lower: Lower) -> int:
+    """1 << its number in STOP_WORDS if the word, without what stands around its letters, is a stop word, else 0."""
+    while start < end and not class_of(classes, points[start]) & LETTER:
+        start += 1
+    while end > start and not class_of(classes, points[end - 1]) & LETTER:
+        end -= 1
+    if 2 <= end - start <= 4:
+        for number in range(len(STOP_WORDS)):
+            if len(STOP_WORDS[number]) == end - start and matches(points, start, lower, STOP_WORDS[number]):
+                return 1 << number
+    return 0
+
+
+@kernel
+def measure_lines(points: Points, classes: Classes, row: Row) -> None:
+    lines = characters = longest = short = punctuated = ellipsis = bullets = encoded = 0
+    paragraphs = paragraph_characters = 0
+    repeated = repeated_characters = repeated_paragraphs = repeated_paragraph_characters = 0
+    breaks = int(np.count_nonzero(points == LINE_FEED))
+    seen_lines, seen_paragraphs = hash_table(breaks + 1), hash_table(breaks + 1)
+    paragraph = HASH_START
+    line_start = 0
+    for at in range(len(points) + 1):
+        if at < len(points) and points[at] != LINE_FEED:
+            continue
+        start, end = line_start, at
+        line_start = at + 1
+        while start < end and class_of(classes, points[start]) & SPACE:
+            start += 1
+        while end > start and class_of(classes, points[end - 1]) & SPACE:
+            end -= 1
+        length = end - start
+        if length:
+            hashed = hash_of(points, start, end)
+            lines += 1
+            characters += length
+            longest = max(longest, length)
+            short += length <= SHORT_LINE_CHARACTERS
+            punctuated += (class_of(classes, points[end - 1]) & SENTENCE_END) != 0
+            bullets += (class_of(classes, points[start]) & BULLET) != 0
+            ellipsis += ends_in_ellipsis(points, start, end)
+            encoded += length * is_encoded(points, start, end, classes)
+            if add(seen_lines, hashed):
+                repeated += 1
+                repeated_characters += length
+            paragraph = (paragraph ^ hashed) * GRAM_FACTOR
+            paragraph_characters += length
+        if paragraph_characters and (length == 0 or at == len(points)):
+            paragraphs += 1
+            if add(seen_paragraphs, paragraph):
+                repeated_paragraphs += 1
+                repeated_paragraph_characters += paragraph_characters
+            paragraph, paragraph_characters = HASH_START, 0
+    row[Metric.LINES] = lines
+    row[Metric.MEAN_LINE_CHARACTERS] = share(characters, lines)
+    row[Metric.MAX_LINE_CHARACTERS] = longest
+    row[Metric.SHORT_LINE_SHARE] = share(short, lines)
+    row[Metric.PUNCTUATED_LINE_SHARE] = share(punctuated, lines)
+    row[Metric.ELLIPSIS_LINE_SHARE] = share(ellipsis, lines)
+    row[Metric.BULLET_LINE_SHARE] = share(bullets, lines)
+    row[Metric.ENCODED_LINE_SHARE] = share(encoded, characters)
+    row[Metric.DUPLICATE_LINE_SHARE] = share(repeated, lines)
+    row[Metric.DUPLICATE_LINE_CHARACTER_SHARE] = share(repeated_characters, len(points))
+    row[Metric.DUPLICATE_PARAGRAPH_SHARE] = share(repeated_paragraphs, paragraphs)
+    row[Metric.DUPLICATE_PARAGRAPH_CHARACTER_SHARE] = share(repeated_paragraph_characters, len(points))
+
+
+@kernel
+def hash_of(points: Points, start: int, end: int) -> np.uint64:
+    hashed = HASH_START
+    for at in range(start, end):
+        hashed = (hashed ^ np.uint64(points[at])) * HASH_FACTOR
+    return hashed
+
+
+@kernel
+def ends_in_ellipsis(points: Points, start: int, end: int) -> bool:
+    if points[end - 1] == ELLIPSIS:
+        return True
+    dots = 0
+    while end - dots > start and points[end - dots - 1] == FULL_STOP:
+        dots += 1
+    return dots >= 3
+
+
+@kernel
+def is_encoded(points: Points, start: int, end: int, classes: Classes) -> bool:
+    """Whether a line has 64 characters of Base64 in a row, a sixteenth of them digits, or 8 bytes as \\x or 0x."""
+    run = run_digits = bytes_ = 0
+    for at in range(start, end):
+        kind = class_of(classes, points[at])
+        if kind & BASE64:
+            run += 1
+            run_digits += (kind & DIGIT) != 0
+            if run >= ENCODED_RUN_CHARACTERS and run_digits * 16 >= run:
+                return True
+            # 0x or \x
+            if points[at] == 0x78 and at > start and (points[at - 1] == 0x30 or points[at - 1] == 0x5C):
+                bytes_ += 1
+        else:
+            run = run_digits = 0
+    return bytes_ >= ENCODED_BYTES
+
+
+@kernel
+def measure_top_grams(characters: int, starts: Places, ends: Places, hashes: Hashes, row: Row) -> None:
+    """Shares of the most frequent word n-gram for n = 2, 3, 4; of equally frequent ones the longest counts."""
+    grams = hashes.copy()
+    for length in range(2, 5):
+        last = len(hashes) - length
+        keys = hash_table(last + 1)
+        counts = np.zeros(len(keys), np.int32)
+        most, covered = 1, 0
+        for at in range(last + 1):
+            grams[at] = grams[at] * GRAM_FACTOR + hashes[at + length - 1]
+            slot = slot_of(keys, grams[at])
+            keys[slot] = grams[at]
+            counts[slot] += 1
+            if counts[slot] > 1 and counts[slot] >= most:
+                here = counts[slot] * (ends[at + length - 1] - starts[at])
+                covered = here if counts[slot] > most else max(covered, here)
+                most = counts[slot]
+        row[Metric.TOP_2_GRAM_SHARE + length - 2] = min(share(covered, characters), 1.0)
+        if most == 1:  # nor is any longer one repeated
+            return
+
+
+@kernel
+def measure_duplicate_grams(characters: int, starts: Places, ends: Places, hashes: Hashes, row: Row) -> None:
+    """Shares of n-grams seen before for n = 5 to 10; a repeated one is stepped over whole, so nothing counts twice."""
+    grams = hashes.copy()
+    for length in range(2, 11):
+        last = len(hashes) - length
+        for at in range(last + 1):
+            grams[at] = grams[at] * GRAM_FACTOR + hashes[at + length - 1]
+        if length < 5:
+            continue
+        keys = hash_table(last + 1)
+        repeated = at = 0
+        while at <= last:
+            if add(keys, grams[at]):
+                for word in range(at, at + length):
+                    repeated += ends[word] - starts[word]
+                at += length
+            else:
+                at += 1
+        row[Metric.DUPLICATE_5_GRAM_SHARE + length - 5] = share(repeated, characters)
+        if not repeated:  # nor is any longer one repeated
+            return
