@@ -1,0 +1,108 @@
+"""A decoder on disk: `model.safetensors` with its weights and `model.json` with what it takes to build it again."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from fromscratch.core.errors import FromScratchError
+from fromscratch.core.files import atomic_write, digest_file, write_json
+from fromscratch.core.settings import validate_settings
+from fromscratch.model.decoder import Decoder
+from fromscratch.model.settings import DecoderSettings
+
+__all__ = ["build_with_weights", "load_model", "read_safetensors", "save_model"]
+
+WEIGHTS = "model.safetensors"
+DESCRIPTION = "model.json"
+MAKE_IT_AGAIN = "remove it and run the command that made it again"
+
+
+def save_model(folder: Path, decoder: Decoder) -> None:
+    """Write the decoder into ``folder``, each file atomically, the description last since it holds the weights' digest.
+
+    Equal decoders give equal bytes. Parameters are written as they are, in fp32 after training.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: each.detach().cpu().contiguous() for name, each in decoder.named_parameters()}
+    with atomic_write(folder / WEIGHTS) as temporary:
+        save_file(weights, temporary, metadata={"format": "pt"})
+    write_json(
+        folder / DESCRIPTION,
+        {
+            "settings": decoder.settings.model_dump(mode="json"),
+            "vocabulary": decoder.vocabulary,
+            "sha256": digest_file(folder / WEIGHTS),
+        },
+    )
+
+
+def load_model(folder: Path, device: torch.device | str = "cpu") -> Decoder:
+    """Read what ``save_model`` wrote; every byte of the weights is checked.
+
+    Raises FromScratchError for files that are missing, damaged, or do not belong together.
+    """
+    description = _read_description(folder / DESCRIPTION)
+    settings = validate_settings(DecoderSettings, description["settings"], f"{folder / DESCRIPTION}: settings")
+    weights = read_safetensors(folder / WEIGHTS)
+    if digest_file(folder / WEIGHTS) != description["sha256"]:
+        raise FromScratchError(
+            f"{folder / WEIGHTS}: its content is not what {DESCRIPTION} was written for",
+            f"it is damaged or of another model; {MAKE_IT_AGAIN}",
+        )
+    return build_with_weights(settings, description["vocabulary"], weights, folder / WEIGHTS).to(device)
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file. Raises FromScratchError when it is missing, cut or not one."""
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise FromScratchError(f"{path}: no such file", "name a folder with a finished model") from None
+    except (SafetensorError, OSError) as error:
+        raise FromScratchError(f"{path}: not a whole safetensors file ({error})", MAKE_IT_AGAIN) from None
+
+
+def build_with_weights(
+    settings: DecoderSettings, vocabulary: int, weights: Mapping[str, Tensor], origin: Path
+) -> Decoder:
+    """A decoder that takes over these tensors, as fp32.
+
+    Raises FromScratchError that names ``origin`` when a tensor is missing, superfluous or of another shape.
+    """
+    with torch.device("meta"):
+        decoder = Decoder(settings, vocabulary)
+    expected = dict(decoder.named_parameters())
+    for name in [*expected, *weights]:
+        found = list(weights[name].shape) if name in weights else "missing"
+        needed = list(expected[name].shape) if name in expected else "none of that name"
+        if found != needed:
+            raise FromScratchError(
+                f"{origin}: tensor `{name}` is {found}, its settings ask for {needed}",
+                "weights and settings are of different models; use the pair that was written together",
+            )
+    decoder.load_state_dict({name: each.float() for name, each in weights.items()}, assign=True)
+    for parameter in decoder.parameters():
+        parameter.requires_grad_()
+    return decoder
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+        if (
+            isinstance(description["settings"], dict)
+            and isinstance(description["vocabulary"], int)
+            and isinstance(description["sha256"], str)
+        ):
+            return {**description}
+        raise TypeError("a value of the wrong type")
+    except FileNotFoundError:
+        raise FromScratchError(f"{path}: no such file", "name a folder with a finished model") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise FromScratchError(f"{path}: not a model description ({error})", MAKE_IT_AGAIN) from None
