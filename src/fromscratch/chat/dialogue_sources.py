@@ -1,5 +1,6 @@
 """Where the conversations of chat tuning come from: readers' settings, told apart by their `kind`."""
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -95,7 +96,7 @@ class DerivedDialogues(SourceSettings):
     """Documents whose answer has one of these characters are left out, for example marks of damaged text."""
 
     @model_validator(mode="after")
-    def _have_a_place_for_the_title(self) -> Self:
+    def _make_sense(self) -> Self:
         for each in self.questions:
             if each.count("{title}") != 1:
                 refuse(f"`@questions` has {each!r}, without one {{title}}", 'write it as "What is {title}?"')
@@ -104,6 +105,10 @@ class DerivedDialogues(SourceSettings):
                 f"`@least_characters` = {self.least_characters} is above `@most_characters` = {self.most_characters}",
                 "then no answer would do; lower the first",
             )
+        try:
+            re.compile(self.answer_pattern)
+        except re.error as error:
+            refuse(f"`@answer_pattern` = {self.answer_pattern!r} is no regular expression: {error}", "mend it")
         return self
 
 
