@@ -2,7 +2,7 @@
 
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from fromscratch.core.settings import Settings, refuse
 
@@ -11,11 +11,6 @@ __all__ = ["BUNDLED_LICENSE", "GenerationDefaults", "ReleaseSettings"]
 BUNDLED_LICENSE = "Apache-2.0"  # the one licence whose text comes with this package
 
 LanguageCode = Annotated[str, Field(pattern="^[a-z]{2,3}$")]
-
-
-def as_tuple(value: object) -> object:
-    """TOML has arrays and no tuples, and pydantic's strict mode tells the two apart."""
-    return tuple(value) if isinstance(value, list) else value
 
 
 class GenerationDefaults(Settings):
@@ -49,7 +44,7 @@ class ReleaseSettings(Settings):
     license_text: str | None = None
     """Full text of that licence; needed for every licence but Apache-2.0, whose text is at hand."""
 
-    languages: Annotated[tuple[LanguageCode, ...], BeforeValidator(as_tuple)] = ("en", "zh")
+    languages: tuple[LanguageCode, ...] = ("en", "zh")
     """Languages that the card claims, as ISO 639 codes."""
 
     generation: GenerationDefaults = GenerationDefaults()
