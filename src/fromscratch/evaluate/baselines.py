@@ -4,13 +4,13 @@ A baseline is a function from two aligned arrays, the tokens before and the toke
 each prediction costs. Probabilities over the vocabulary sum to 1 after every token, seen or not.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Baseline", "PairCounts", "count_pairs", "kneser_ney_bigram", "uniform", "unigram"]
+__all__ = ["Baseline", "PairCounts", "baseline_bits", "count_pairs", "kneser_ney_bigram", "uniform", "unigram"]
 
 Tokens = NDArray[np.integer]
 Bits = NDArray[np.float64]
@@ -111,6 +111,16 @@ def kneser_ney_bigram(seen: PairCounts) -> Baseline:
         cost: Bits = -np.log2(kept / total[previous] + backoff[previous] * lower[following])
         return cost
 
+    return bits
+
+
+def baseline_bits(baseline: Baseline, documents: Sequence[Tokens], end_of_document: int) -> Bits:
+    """Bits of each document under a baseline, [documents]: each first token is predicted after ``end_of_document``."""
+    after = np.concatenate(documents).astype(np.int64)
+    starts = np.cumsum([0, *(len(each) for each in documents[:-1])])
+    before = np.roll(after, 1)
+    before[starts] = end_of_document
+    bits: Bits = np.add.reduceat(baseline(before, after), starts)
     return bits
 
 

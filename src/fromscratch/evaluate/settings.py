@@ -18,10 +18,10 @@ class Scoring(Settings):
     window_tokens: int | None = Field(default=None, gt=1)
     """Tokens that the model sees at once; its own context when absent or when that is shorter."""
 
-    overlap: float = Field(default=0.5, gt=0, lt=1)
+    overlap: float = Field(default=0.25, gt=0, lt=1)
     """Share of each later window of a long document that repeats the window before, as context that is not scored."""
 
-    batch_tokens: int = Field(default=8_192, gt=0)
+    batch_tokens: int = Field(default=4_096, gt=0)
     """Tokens per batch, padding included. Bounds memory and changes no score beyond rounding."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -31,7 +31,7 @@ class Scoring(Settings):
 class EvaluateSettings(Settings):
     """Bits per byte on held-out documents beside baselines, and what the tuned model answers."""
 
-    tokens_per_group: int | None = Field(default=50_000, gt=0)
+    tokens_per_group: int | None = Field(default=40_000, gt=0)
     """Held-out documents of each group are drawn until they hold so many tokens; all are scored when absent."""
 
     scoring: Scoring = Scoring()
