@@ -11,7 +11,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from fromscratch.corpus.characters import character_tables
-from fromscratch.corpus.kernels_duplicates import band_keys, drop_near_duplicates, shingle_sets
+from fromscratch.corpus.kernels_duplicates import all_shingles, band_keys, drop_near_duplicates
 from fromscratch.corpus.settings import DuplicateSettings
 from fromscratch.corpus.text_buffers import text_buffers
 
@@ -58,9 +58,7 @@ def find_near_duplicates(
     partners, similarities = np.full(len(keys), -1, np.int64), np.zeros(len(keys), np.float32)
     places = np.flatnonzero(_share_a_key(keys))
     if len(places):
-        tables = character_tables()
-        texts = text_buffers(read_texts(places))
-        shingles, begins = shingle_sets(*texts, tables.classes, tables.lower, settings.shingle_units)
+        shingles, begins = _shingle_sets(read_texts(places), settings.shingle_units)
         found, similar = drop_near_duplicates(_buckets(keys[places]), shingles, begins, settings.threshold)
         partners[places] = np.where(found < 0, -1, places[found])
         similarities[places] = similar
@@ -72,6 +70,15 @@ def _permutations(bands: int, rows: int) -> tuple[NDArray[np.uint32], NDArray[np
     draw = np.random.Generator(np.random.PCG64(MINHASH_SEED))
     multipliers, addends = draw.integers(0, 2**32, size=(2, bands, rows), dtype=np.uint32)
     return multipliers | np.uint32(1), addends  # odd multipliers are invertible modulo 2^32
+
+
+def _shingle_sets(texts: pa.LargeStringArray, shingle_units: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """The sorted distinct shingles of each text, one text after the other, and where each text's begin."""
+    tables = character_tables()
+    shingles, begins = all_shingles(*text_buffers(texts), tables.classes, tables.lower, shingle_units)
+    # A loop over candidates: numpy sorts each, which costs less than compiling a sort of our own.
+    sets = [np.unique(shingles[start:end]) for start, end in pairwise(begins.tolist())]
+    return np.concatenate(sets), np.cumsum([0, *map(len, sets)])
 
 
 def _share_a_key(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:

@@ -53,7 +53,9 @@ def points_of(text: str) -> Points:
 
 
 # Numba compiles these in as constants.
-STOP_WORDS = tuple(points_of(word) for word in ("the", "be", "to", "of", "and", "that", "have", "with"))  # Gopher
+STOP_WORDS = np.array(  # Gopher's, each of up to four letters as one number
+    [int.from_bytes(word) for word in (b"the", b"be", b"to", b"of", b"and", b"that", b"have", b"with")]
+)
 LOREM_IPSUM = points_of("lorem ipsum")
 HTTP, HTTPS, WWW = points_of("http://"), points_of("https://"), points_of("www.")
 ELLIPSIS, FULL_STOP, NUMBER_SIGN, LINE_FEED = 0x2026, 0x2E, 0x23, 0x0A
@@ -295,8 +297,13 @@ def stop_word_bit(points: Points, start: int, end: int, classes: Classes, lower:
     while end > start and not class_of(classes, points[end - 1]) & LETTER:
         end -= 1
     if 2 <= end - start <= 4:
+        packed = 0
+        for at in range(start, end):
+            if points[at] >= 0x80:
+                return 0
+            packed = packed << 8 | lower_of(lower, points[at])
         for number in range(len(STOP_WORDS)):
-            if len(STOP_WORDS[number]) == end - start and matches(points, start, lower, STOP_WORDS[number]):
+            if STOP_WORDS[number] == packed:
                 return 1 << number
     return 0
 
@@ -306,7 +313,9 @@ def measure_lines(points: Points, classes: Classes, row: Row) -> None:
     lines = characters = longest = short = punctuated = ellipsis = bullets = encoded = 0
     paragraphs = paragraph_characters = 0
     repeated = repeated_characters = repeated_paragraphs = repeated_paragraph_characters = 0
-    breaks = int(np.count_nonzero(points == LINE_FEED))
+    breaks = 0
+    for at in range(len(points)):
+        breaks += points[at] == LINE_FEED
     seen_lines, seen_paragraphs = hash_table(breaks + 1), hash_table(breaks + 1)
     paragraph = HASH_START
     line_start = 0

@@ -17,9 +17,7 @@ from fromscratch.corpus.kernels import (
     spread,
 )
 
-__all__ = ["band_keys", "drop_near_duplicates", "shingle_sets"]
-
-NO_KEY = np.uint64(0)  # of a document without letters and digits, which resembles nothing
+__all__ = ["all_shingles", "band_keys", "drop_near_duplicates"]
 
 
 @kernel
@@ -77,7 +75,7 @@ def band_keys(
     """
     bands, rows = multipliers.shape
     factors, terms = multipliers.ravel(), addends.ravel()
-    keys = np.full((len(offsets) - 1, bands), NO_KEY, np.uint64)
+    keys = np.zeros((len(offsets) - 1, bands), np.uint64)  # 0 for a text without words, which resembles nothing
     least = np.empty(bands * rows, np.uint32)
     for document in range(len(offsets) - 1):
         shingles = shingle_hashes(data, offsets[document], offsets[document + 1], classes, lower, shingle_units)
@@ -98,22 +96,18 @@ def band_keys(
 
 
 @kernel
-def shingle_sets(
+def all_shingles(
     data: NDArray[np.uint8], offsets: NDArray[np.int64], classes: Classes, lower: Lower, shingle_units: int
 ) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """The sorted distinct shingles of each text, one after the other, and where each text's begin (documents + 1)."""
-    space = offsets[-1] - offsets[0] + len(offsets)  # a text has no more shingles than bytes
-    shingles = np.empty(space, np.uint64)
+    """Shingles of all texts, one text after the other, and where each text's begin (documents + 1)."""
+    shingles = np.empty(offsets[-1] - offsets[0], np.uint64)  # a text has no more shingles than bytes
     begins = np.zeros(len(offsets), np.int64)
-    count = 0
     for document in range(len(offsets) - 1):
-        hashes = np.sort(shingle_hashes(data, offsets[document], offsets[document + 1], classes, lower, shingle_units))
-        for at in range(len(hashes)):
-            if at == 0 or hashes[at] != hashes[at - 1]:
-                shingles[count] = hashes[at]
-                count += 1
-        begins[document + 1] = count
-    return shingles[:count].copy(), begins
+        found = shingle_hashes(data, offsets[document], offsets[document + 1], classes, lower, shingle_units)
+        begins[document + 1] = begins[document] + len(found)
+        for at in range(len(found)):  # numba compiles this sooner than the assignment of a slice
+            shingles[begins[document] + at] = found[at]
+    return shingles[: begins[-1]], begins
 
 
 @kernel
