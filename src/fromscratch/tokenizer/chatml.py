@@ -4,10 +4,9 @@ from collections.abc import Iterable, Mapping
 
 from tokenizers import Tokenizer
 
-__all__ = ["CHAT_TEMPLATE", "IM_END", "IM_START", "Message", "chatml_prompt", "encode_chat", "encode_plain"]
+from fromscratch.tokenizer.special import IM_END, IM_START
 
-IM_START = 6  # <|im_start|>, the id that Yi gives it
-IM_END = 7  # <|im_end|>, where an answer stops
+__all__ = ["CHAT_TEMPLATE", "IM_END", "IM_START", "Message", "chatml_prompt", "encode_chat", "encode_plain"]
 
 Message = Mapping[str, str]  # {"role": "user", "content": "…"}
 

@@ -10,6 +10,7 @@ import tokenizers
 
 from fromscratch.core.errors import FromScratchError
 from fromscratch.tokenizer.special import SPECIAL_TOKENS
+from fromscratch.tokenizer.split import PART_CHARACTERS, bounded_parts
 
 __all__ = ["FILE_NAME", "Tokenizer", "load_tokenizer"]
 
@@ -32,12 +33,16 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, none of them special: ``<|im_end|>`` in a document is ten letters like any others."""
-        ids: list[int] = self.backend.encode(text, add_special_tokens=False).ids
+        ids: list[int] = []
+        for part in bounded_parts(text):
+            ids += self.backend.encode_batch_fast([part], add_special_tokens=False)[0].ids
         return ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """``encode`` of each text; faster than one by one, and without the interpreter's lock."""
-        return [each.ids for each in self.backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+        """``encode`` of each text, mostly without the interpreter's lock."""
+        short = [text for text in texts if len(text) <= PART_CHARACTERS]
+        encoded = iter(self.backend.encode_batch_fast(short, add_special_tokens=False))
+        return [next(encoded).ids if len(text) <= PART_CHARACTERS else self.encode(text) for text in texts]
 
     def encode_template(self, text: str) -> list[int]:
         """Ids of a text of ours, in which the names of special tokens stand for these tokens.

@@ -12,6 +12,7 @@ import tokenizers
 from fromscratch.tokenizer.load import Tokenizer
 from fromscratch.tokenizer.sample import read_split
 from fromscratch.tokenizer.special import SPECIAL_TOKENS
+from fromscratch.tokenizer.split import bounded_parts
 
 __all__ = ["measure"]
 
@@ -39,11 +40,11 @@ class _Tally:
     han_tokens: int = 0  # tokens that hold a Han character or a part of one
 
     def add(self, text: str, encoding: tokenizers.Encoding) -> None:
+        """Count a part of a document."""
         codepoints = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
         han_before = np.concatenate([[0], np.cumsum(np.searchsorted(_HAN_EDGES, codepoints, side="right") % 2)])
         spans = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)  # first character and past the last
         np.add.at(self.used, np.array(encoding.ids, dtype=np.int64), 1)
-        self.documents += 1
         self.bytes += len(text.encode())
         self.han_characters += int(han_before[-1])
         self.han_tokens += int((han_before[spans[:, 1]] > han_before[spans[:, 0]]).sum())
@@ -71,10 +72,15 @@ def measure(tokenizer: Tokenizer, corpus_folder: Path) -> dict[str, Any]:
     groups: dict[str, _Tally] = {}
     for language, domain, text in _held_out(corpus_folder):
         group = groups.setdefault(f"{language}/{domain}", _Tally(np.zeros(tokenizer.vocabulary, dtype=np.int64)))
-        if group.bytes < GROUP_BYTES:
-            encoding = tokenizer.backend.encode(text, add_special_tokens=False)
-            group.add(text, encoding)
-            languages.setdefault(language, _Tally(np.zeros_like(group.used))).add(text, encoding)
+        if group.bytes >= GROUP_BYTES:
+            continue
+        tallies = [group, languages.setdefault(language, _Tally(np.zeros_like(group.used)))]
+        for part in bounded_parts(text):
+            encoding = tokenizer.backend.encode(part, add_special_tokens=False)
+            for tally in tallies:
+                tally.add(part, encoding)
+        for tally in tallies:
+            tally.documents += 1
     return {
         "pieces": tokenizer.vocabulary,
         "by_language": {name: tally.as_json() for name, tally in languages.items()},

@@ -1,8 +1,13 @@
 """Where text is cut before pieces are learnt: no piece crosses one of these cuts."""
 
+import re
 from typing import Literal
 
-__all__ = ["split_pattern"]
+__all__ = ["PART_CHARACTERS", "bounded_parts", "split_pattern"]
+
+PART_CHARACTERS = 200_000
+# Three places that every alternative of the pattern leaves uncrossed.
+_SAFE_CUT = re.compile(r"(?<=\n)(?=[!-~\u4e00-\u9fff])|(?<=[a-z])(?= [a-z])|(?<=[\u4e00-\u9fff])(?=[，。])")
 
 _LETTER = r"[\p{L}\p{M}&&[^\p{Han}]]"
 _NEWLINES = r"[\r\n]+(?:[ \t]+(?= \S))?"  # with the indentation of the next line but for the space its word takes
@@ -26,3 +31,15 @@ def split_pattern(digits: Literal["single", "up_to_three"]) -> str:
             r"\s+",
         ]
     )
+
+
+def bounded_parts(text: str, part_characters: int = PART_CHARACTERS) -> list[str]:
+    """The text in parts of about ``part_characters``, cut where no piece can cross: their ids, joined, are the text's.
+
+    The encoder takes a hundred times the memory of what it is given at once. A text without a safe cut stays whole.
+    """
+    parts, first = [], 0
+    while first + part_characters < len(text) and (cut := _SAFE_CUT.search(text, first + part_characters)):
+        parts.append(text[first : cut.start()])
+        first = cut.start()
+    return [*parts, text[first:]]

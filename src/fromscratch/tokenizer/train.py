@@ -21,7 +21,7 @@ from fromscratch.tokenizer.measure import measure
 from fromscratch.tokenizer.sample import sample_documents, sample_rates, train_bytes
 from fromscratch.tokenizer.settings import TokenizerSettings
 from fromscratch.tokenizer.special import SPECIAL_TOKENS
-from fromscratch.tokenizer.split import split_pattern
+from fromscratch.tokenizer.split import bounded_parts, split_pattern
 
 __all__ = ["train_bpe", "train_tokenizer"]
 
@@ -89,7 +89,7 @@ def _tallied(documents: Iterable[tuple[str, str]], tally: dict[str, dict[str, in
         row["documents"] += 1
         row["bytes"] += len(text.encode())
         advance(0, note=f"{sum(each['bytes'] for each in tally.values()) / 1e6:.1f} MB read")
-        yield text
+        yield from bounded_parts(text)
     advance(0, note="learning the pieces")
 
 
@@ -101,10 +101,13 @@ def _measured(
         say(f"the sample gave {loaded.vocabulary:,} pieces; `tokenizer.pieces` asks for {asked_pieces:,}")
     measured = measure(loaded, corpus)
     write_json(folder / "measure.json", {**measured, "sample": sample})
+    bytes_per_token = {name: row["bytes_per_token"] for name, row in measured["by_language"].items()}
+    shown = ", ".join(f"{name} {value:.2f}" for name, value in bytes_per_token.items())
     return {
         "pieces": loaded.vocabulary,
         "training_seconds": round(seconds, 1),
-        "bytes_per_token": {name: row["bytes_per_token"] for name, row in measured["by_language"].items()},
+        "bytes_per_token": bytes_per_token,
+        "summary": f"{loaded.vocabulary:,} pieces" + (f"; bytes per token: {shown}" if shown else ""),
     }
 
 

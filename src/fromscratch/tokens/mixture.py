@@ -72,8 +72,11 @@ def block_counts(weights: Sequence[float]) -> tuple[int, ...]:
 
 
 def assign_groups(counts: tuple[int, ...], seed: int, first: int, number: int) -> Assignment:
-    """The groups of the sequences from ``first`` on, ``number`` of them. Every prefix of the sequences has each
-    group's share to within one sequence per group."""
+    """The groups of the sequences from ``first`` on, ``number`` of them.
+
+    ``counts`` are those of a block. A block has them exactly, and a prefix of one has each group's share to within
+    about one sequence for each group.
+    """
     sequence = np.arange(first, first + number, dtype=np.int64)
     block, within = sequence // BLOCK_SEQUENCES, sequence % BLOCK_SEQUENCES
     group, earlier = np.empty_like(sequence), np.empty_like(sequence)

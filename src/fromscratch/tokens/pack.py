@@ -78,11 +78,13 @@ def pack_tokens(
             entry[key] += shard[key]
     index = {"vocabulary": tokenizer.vocabulary, "end_of_document": END_OF_TEXT, "groups": groups}
     write_json(draft.folder / INDEX, index)
+    trained, held_out = (sum(entry[split]["tokens"] for entry in groups.values()) for split in ("train", "heldout"))
     return {
-        "tokens": {name: {split: entry[split]["tokens"] for split in entry} for name, entry in sorted(groups.items())},
-        "train_tokens": sum(entry["train"]["tokens"] for entry in groups.values()),
+        "train_tokens": trained,
+        "heldout_tokens": held_out,
         "encoded_bytes": int(plan.bytes[~finished].sum()),
         "seconds": round(time.monotonic() - begun, 1),
+        "summary": f"{trained:,} tokens to train on, {held_out:,} held out, {len(groups)} groups",
     }
 
 
