@@ -31,7 +31,8 @@ def noisy_embeddings(decoder: Decoder, alpha: float | None, seed: int) -> Iterat
         generator = torch.Generator().manual_seed(key_of(seed, digest) >> 1)
         unit_BTD = torch.rand(embedded_BTD.shape, generator=generator) * 2 - 1
         T, D = embedded_BTD.shape[-2:]
-        return embedded_BTD + unit_BTD.to(embedded_BTD) * alpha / (T * D) ** 0.5
+        noisy_BTD: Tensor = embedded_BTD + unit_BTD.to(embedded_BTD) * alpha / (T * D) ** 0.5
+        return noisy_BTD
 
     hook = decoder.embedding.register_forward_hook(add_noise)
     try:

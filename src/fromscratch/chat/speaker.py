@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 
 from fromscratch.core.artifact import open_artifact
 from fromscratch.core.errors import FromScratchError
+from fromscratch.core.settings import validate_settings
 from fromscratch.core.workplace import Machine
 from fromscratch.model.decoder import Decoder
 from fromscratch.model.files import load_model
@@ -17,6 +18,7 @@ from fromscratch.model.generate import generate
 from fromscratch.model.llama_names import from_llama
 from fromscratch.model.settings import Sampling
 from fromscratch.tokenizer.chatml import CHAT_TEMPLATE, IM_END, Message, encode_chat, encode_plain
+from fromscratch.tokenizer.special import END_OF_TEXT
 from fromscratch.train.run import choose_device
 
 __all__ = ["Reply", "Speaker", "fitting_history", "load_speaker", "speak"]
@@ -78,13 +80,11 @@ def speak(speaker: Speaker, messages: Sequence[Message], sampling: Sampling, see
     reply.prompt_tokens = len(prompt)
     said: list[int] = []
     for token in generate(speaker.decoder, prompt, sampling=sampling, stop=speaker.stop, seed=seed):
-        if token in speaker.stop:
-            reply.ended = True
-            break
         said.append(token)
         reply.tokens += 1
         # A Chinese character may be several byte-level tokens: what is no whole character yet is held back.
         yield from _grow(reply, speaker.tokenizer.decode(said, skip_special_tokens=True).rstrip(UNFINISHED))
+    reply.ended = reply.tokens < min(sampling.max_tokens, speaker.context_tokens - len(prompt))
     yield from _grow(reply, speaker.tokenizer.decode(said, skip_special_tokens=True))
 
 
@@ -144,11 +144,25 @@ def _released(folder: Path) -> Speaker:
 
 
 def _speaker(folder: Path, decoder: Decoder, tokenizer_file: Path, tuned: bool, sampling: Sampling) -> Speaker:
-    tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    ends = (tokenizer.token_to_id(name) for name in ("<|endoftext|>", "</s>"))
-    stop = frozenset({each for each in ends if each is not None} | ({IM_END} if tuned else set()))
+    tokenizer = _read_tokenizer(tokenizer_file)
+    if tokenizer.get_vocab_size() > decoder.vocabulary:
+        raise FromScratchError(
+            f"{tokenizer_file} has {tokenizer.get_vocab_size():,} tokens and the model {decoder.vocabulary:,}",
+            "put the tokenizer there that the model was trained with",
+        )
+    told = [_json_object(folder / name).get("eos_token_id") for name in ("generation_config.json", "config.json")]
+    stop = {each for ids in told for each in (ids if isinstance(ids, list) else [ids]) if isinstance(each, int)}
+    stop |= {IM_END, END_OF_TEXT} if tuned or not stop else set()
     decoder = decoder.to(choose_device(Machine())).eval()
-    return Speaker(folder, decoder, tokenizer, tuned, sampling, stop)
+    return Speaker(folder, decoder, tokenizer, tuned, sampling, frozenset(stop))
+
+
+def _read_tokenizer(path: Path) -> Tokenizer:
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the parser raises bare Exception
+        raise FromScratchError(f"{path}: not a tokenizer ({str(error).splitlines()[0]})", RESTORE) from None
+    return tokenizer
 
 
 def _sampling_of(folder: Path) -> Sampling:
@@ -159,8 +173,12 @@ def _sampling_of(folder: Path) -> Sampling:
         "repetition_penalty": "repetition_penalty",
         "max_new_tokens": "max_tokens",
     }
-    told = _json_object(folder / "generation_config.json")
-    return Sampling(**{ours: told[theirs] for theirs, ours in names.items() if told.get(theirs) is not None})
+    path = folder / "generation_config.json"
+    told = _json_object(path)
+    if told.get("do_sample") is False:
+        told["temperature"] = 0
+    given = {ours: told[theirs] for theirs, ours in names.items() if told.get(theirs) is not None}
+    return validate_settings(Sampling, given, str(path))
 
 
 def _json_object(path: Path) -> dict[str, Any]:

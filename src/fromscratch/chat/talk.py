@@ -83,7 +83,7 @@ class Session:
 
         Raises FromScratchError for a message that is empty, no Unicode, or too long; the talk is then as before.
         """
-        history = self._history({"role": "user", "content": _sound(text)})
+        history = self._history({"role": "user", "content": _sound(text, "message")})
         reply = Reply()
         with stop_at_safe_point() as stop:
             for piece in speak(self.speaker, history, self.sampling, self.seed + self.answers, reply):
@@ -98,7 +98,7 @@ class Session:
 
     def _history(self, question: Message) -> list[Message]:
         if self.system is not None and not self.messages:
-            self.messages = [{"role": "system", "content": _sound(self.system)}]
+            self.messages = [{"role": "system", "content": _sound(self.system, "system prompt")}]
         whole = [*self.messages, question]
         history = fitting_history(self.speaker, whole, self.sampling.max_tokens)
         if len(history) < len(whole) and not self.told_of_forgetting:
@@ -177,14 +177,14 @@ def _answer_line(session: Session, line: str) -> int | None:
     return None
 
 
-def _sound(text: str) -> str:
+def _sound(text: str, what: str) -> str:
     """The text, if there is one and it is Unicode. Raises FromScratchError."""
     if not text.strip():
-        raise FromScratchError("the message is empty", "say something")
+        raise FromScratchError(f"the {what} is empty", "say something")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise FromScratchError("the message is not UTF-8", "convert it, for example with iconv") from None
+        raise FromScratchError(f"the {what} is not UTF-8", "convert it, for example with iconv") from None
     return text
 
 
