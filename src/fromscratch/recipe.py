@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from fromscratch.chat.settings import TuneSettings
+from fromscratch.chat.settings import TuneSettings, refuse_unknown_places
 from fromscratch.core.recipe_file import load_recipe_tree
 from fromscratch.core.settings import Settings, validate_settings
 from fromscratch.core.workplace import Machine
@@ -64,8 +64,9 @@ class Recipe(Settings):
     """What is handed out, and under which licence."""
 
     @model_validator(mode="after")
-    def _know_the_packages(self) -> "Recipe":
+    def _name_what_exists(self) -> Self:
         refuse_unknown_packages(self.packages, self.corpus.sources)
+        refuse_unknown_places(self.packages, self.corpus.sources, self.tune)
         return self
 
 
