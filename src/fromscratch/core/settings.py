@@ -94,11 +94,12 @@ def _in_one_sentence(
         hint = did_you_mean(tag, known) if known else "`fromscratch schema` lists the kinds"
     else:
         message = f"`{path}` = {json.dumps(value, ensure_ascii=False, default=str)} is refused"
-        hint = "it " + re.sub(r"dictionary or instance of \w+", "table", detail["msg"].removeprefix("Input ")).replace(
-            "tuple", "array"
-        )
+        expected = detail["msg"].removeprefix("Input ").replace("tuple", "array")
+        hint = "it " + re.sub(r"dictionary( or instance of \w+)?", "table", expected)
     blamed = [
-        each for each in overrides if path == each or path.startswith(f"{each}.") or each.startswith(within or "\0")
+        each
+        for each in overrides
+        if path == each or path.startswith(f"{each}.") or each.startswith(f"{path}.") or f"`{each}`" in message
     ]
     if blamed:
         origin = ", ".join(f"--set {each}" for each in blamed[:2])
@@ -108,13 +109,16 @@ def _in_one_sentence(
 def _place(location: tuple[int | str, ...], data: Any) -> tuple[str, Any]:
     """Dotted path and value at a pydantic location, whose union tags are not keys of the data."""
     names: list[str] = []
+    untagged: Any = None  # the union's table whose tag was passed already
     for index, part in enumerate(location):
-        last = index == len(location) - 1
+        if isinstance(data, Mapping) and data is not untagged and data.get("kind") == part:
+            untagged = data
+            continue
         if isinstance(data, Mapping) and part in data:
             data = data[str(part)]
         elif isinstance(data, list | tuple) and isinstance(part, int) and part < len(data):
             data = data[part]
-        elif not last or part == "[key]" or (isinstance(data, Mapping) and data.get("kind") == part):
+        elif part == "[key]" or index < len(location) - 1:
             continue
         names.append(str(part))
     return ".".join(names), data
