@@ -70,7 +70,7 @@ def train_bpe(texts: Iterable[str], settings: TokenizerSettings, threads: int = 
         min_frequency=settings.minimum_frequency,
         special_tokens=[tokenizers.AddedToken(each, special=True, normalized=False) for each in SPECIAL_TOKENS],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        max_token_length=settings.longest_piece_bytes,
+        max_token_length=settings.longest_piece_bytes + 1,  # the crate stops one short of it
         show_progress=False,
     )
     # The crate reads its threads from the environment. Parallel only here: elsewhere it would warn at every fork.

@@ -89,9 +89,10 @@ def pack_tokens(
 
 
 def _plan_shards(corpus: Path, shard_bytes: int) -> _Plan:
-    table = pa.concat_tables(read_documents(corpus, ["split", "language", "domain", "bytes"]))
-    if not pc.any(pc.equal(table["split"], "train")).as_py():
+    tables = list(read_documents(corpus, ["split", "language", "domain", "bytes"]))
+    if not any(pc.any(pc.equal(table["split"], "train")).as_py() for table in tables):
         raise FromScratchError(f"{corpus}: no train documents to pack", "look at what the corpus dropped, and why")
+    table = pa.concat_tables(tables)
     place = pc.binary_join_element_wise(table["split"], table["language"], table["domain"], "/")
     encoded = place.combine_chunks().dictionary_encode()
     code, size = encoded.indices.to_numpy(), table["bytes"].to_numpy()
