@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fromscratch.evaluate import baselines
-from fromscratch.evaluate.baselines import PairCounts, count_pairs, kneser_ney_bigram, uniform, unigram
+from fromscratch.evaluate.baselines import PairCounts, baseline_bits, count_pairs, kneser_ney_bigram, uniform, unigram
 
 Array = NDArray[np.int64]
 
@@ -129,3 +129,11 @@ def test_no_training_text_leaves_the_uniform_distribution() -> None:
     seen = count_pairs([], vocabulary=8)
     np.testing.assert_allclose(kneser_ney_bigram(seen)(*all_pairs(8)), 3.0)
     np.testing.assert_allclose(unigram(seen)(*all_pairs(8)), 3.0)
+
+
+def test_each_document_begins_after_an_end_of_document() -> None:
+    seen = counted(zipf_tokens(50, 5_000, seed=2), 50)
+    documents = [np.array([3, 4, 2]), np.array([5], np.uint16), np.array([7, 7])]  # not all of them hold their end
+    found = baseline_bits(kneser_ney_bigram(seen), documents, end_of_document=2)
+    expected = [float(kneser_ney_bigram(seen)(np.array([2, *document[:-1]]), document).sum()) for document in documents]
+    np.testing.assert_allclose(found, expected)

@@ -14,8 +14,11 @@ from fromscratch.core.errors import FromScratchError
 from fromscratch.core.ledger import Ledger
 from fromscratch.core.workplace import Machine, Workplace
 from fromscratch.evaluate import score
+from fromscratch.evaluate.material import drawn_documents
+from fromscratch.evaluate.perplexity import document_bits
 from fromscratch.evaluate.score import evaluate
 from fromscratch.evaluate.settings import EvaluateSettings, Scoring
+from fromscratch.model.files import load_model
 from fromscratch.tokens.batches import BatchPlan
 from fromscratch.tokens.heldout import heldout_documents
 
@@ -92,6 +95,14 @@ def test_the_uniform_and_the_unigram_are_what_they_say(
     counts = np.bincount(targets, minlength=vocabulary) + 0.5
     expected = -np.log2(counts / counts.sum())[tokens].sum() / size_bytes
     assert found["unigram"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_each_column_is_of_its_own_model(run: Path, undisturbed: tuple[Any, Draft]) -> None:
+    documents = drawn_documents(run / "tokens", "zh/books", 200, seed=1)
+    for column, stage in (("model", "pretrain"), ("chat_model", "tune")):
+        bits = document_bits(load_model(run / stage), [tokens for tokens, _ in documents], 2, Scoring())
+        expected = bits.sum() / sum(size_bytes for _, size_bytes in documents)
+        assert read(undisturbed[1])["bits_per_byte"]["zh/books"][column] == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_killed_scoring_goes_on_and_ends_with_the_same_bytes(
