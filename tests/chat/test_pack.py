@@ -5,7 +5,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from fromscratch.chat.pack import WINDOW_BATCHES, DialogueBatches, Example, encode_example
+from fromscratch.chat.pack import WINDOW_BATCHES, DialogueBatches, Example, Joining, encode_example
 from fromscratch.model.decoder import Decoder, initialise
 from fromscratch.model.loss import IGNORED
 from fromscratch.model.settings import DecoderSettings
@@ -154,6 +154,31 @@ def test_conversations_of_like_length_share_a_batch() -> None:
     assert sum(map(sum, lengths)) > 0.93 * sum(16 * max(each) for each in lengths), "little is padding"
     longest = [max(each) for each in lengths]
     assert longest != sorted(longest), "and the lengths come in no order"
+
+
+def test_joined_conversations_are_one_talk_with_the_loss_of_each(tokenizer: Tokenizer) -> None:
+    first, second = example(tokenizer, *TALK[:3]), example(tokenizer, *TALK[3:])
+    between = [IM_END, *encode_plain(tokenizer, "\n")]
+    joining = Joining(share=1.0, sequence_tokens=len(example(tokenizer, *TALK).tokens), between=between)
+    whole, alone = example(tokenizer, *TALK), first
+    joined = joining.joined([first, second], key=0)
+    assert joined[0].tokens.tolist() == alone.tokens.tolist(), "a system message stays at the front"
+    assert joined[1].tokens.tolist() == whole.tokens.tolist() and joined[1].targets.tolist() == whole.targets.tolist()
+    short = Joining(share=1.0, sequence_tokens=len(whole.tokens) - 1, between=between)
+    assert short.joined([first, second], key=0)[1].tokens.tolist() == second.tokens.tolist(), "what does not fit"
+
+
+def test_so_many_are_joined_as_asked_and_batches_stay_pure() -> None:
+    def fresh(share: float) -> DialogueBatches:
+        joining = Joining(share, sequence_tokens=400, between=[7, 1])
+        return DialogueBatches({"a": numbered(20, 600)}, {"a": 1}, 3, batch_sequences=8, joining=joining)
+
+    drawn = [each for i in range(4 * WINDOW_BATCHES) for each in fresh(0.6).examples(i)]
+    turns = [1 + int((each.tokens == 7).sum()) for each in drawn]
+    counts = [turns.count(n) / len(turns) for n in (1, 2, 3, 4)]
+    assert np.allclose(counts, [0.4, 0.2, 0.2, 0.2], atol=0.04)
+    assert torch.equal(fresh(0.6).batch(70)[0], fresh(0.6).batch(70)[0])
+    assert not torch.equal(fresh(0.6).batch(70)[0], fresh(0.1).batch(70)[0])
 
 
 @pytest.mark.parametrize("weights", [{"a": 1, "b": 1, "c": 1}, {"a": 0.1, "b": 0.7, "c": 0.3}])

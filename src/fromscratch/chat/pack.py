@@ -15,13 +15,14 @@ from fromscratch.chat.order import shuffled
 from fromscratch.model.loss import IGNORED
 from fromscratch.tokenizer.chatml import IM_END, Message, chatml_prompt, encode_plain
 from fromscratch.tokenizer.special import PADDING
-from fromscratch.tokens.keys import key_of
+from fromscratch.tokens.keys import key_of, mix, uniform
 from fromscratch.tokens.permutation import permute
 
-__all__ = ["DialogueBatches", "Example", "encode_example"]
+__all__ = ["DialogueBatches", "Example", "Joining", "encode_example"]
 
 LENGTH_STEP = 8  # rows are padded to a multiple of this: fewer shapes for the allocator to keep
 WINDOW_BATCHES = 32  # so many batches are drawn together and sorted by length
+MOST_JOINED = 3  # conversations that an example may follow
 
 # B conversation in the batch · T position
 
@@ -34,6 +35,7 @@ class Example:
 
     tokens: Tokens
     targets: Tokens
+    has_system: bool = False
 
     @property
     def learnt_tokens(self) -> int:
@@ -61,7 +63,44 @@ def encode_example(tokenizer: Tokenizer, messages: Sequence[Message], sequence_t
     if end == 0:
         return None
     targets = [token if wanted else IGNORED for token, wanted in zip(ids[1:end], learnt[1:end], strict=True)]
-    return Example(np.array(ids[: end - 1], dtype=np.int32), np.array(targets, dtype=np.int32))
+    has_system = messages[0]["role"] == "system"
+    return Example(np.array(ids[: end - 1], dtype=np.int32), np.array(targets, dtype=np.int32), has_system)
+
+
+def join_examples(earlier: Example, later: Example, between: Sequence[int]) -> Example:
+    """Two conversations as one that goes on to another subject, with these tokens ``between`` them."""
+    return Example(
+        np.concatenate([earlier.tokens, between, later.tokens], dtype=np.int32),
+        np.concatenate([earlier.targets, [IGNORED] * len(between), later.targets], dtype=np.int32),
+        earlier.has_system,
+    )
+
+
+@dataclass(frozen=True)
+class Joining:
+    """How single conversations become later turns of others, so that a model learns to answer the last message."""
+
+    share: float
+    """Part of the examples that are given something to follow: one, two or three others, as far as they fit."""
+    sequence_tokens: int
+    between: Sequence[int]
+    """Tokens between two conversations: ``<|im_end|>`` and the newline after it."""
+
+    def joined(self, drawn: Sequence[Example], key: int) -> list[Example]:
+        """As many examples as before; what an example follows are its neighbours in ``drawn``."""
+        chance = uniform(mix(np.arange(len(drawn), dtype=np.uint64) ^ np.uint64(key)))
+        most = np.where(chance < self.share, 1 + (chance / self.share * MOST_JOINED).astype(int), 0)
+        return [self._behind(drawn, place, int(most[place])) for place in range(len(drawn))]
+
+    def _behind(self, drawn: Sequence[Example], place: int, most: int) -> Example:
+        example = drawn[place]
+        for distance in range(1, most + 1):
+            earlier = drawn[place - distance]
+            length = len(earlier.tokens) + len(self.between) + len(example.tokens)
+            if example.has_system or length > self.sequence_tokens:
+                break
+            example = join_examples(earlier, example, self.between)
+        return example
 
 
 class DialogueBatches:
@@ -70,14 +109,22 @@ class DialogueBatches:
     Every window of 32 batches holds each source's share of the examples to the nearest one, taken from shuffled
     passes over the source that go on from window to window, so that none is seen twice before all were seen once.
     Within a window examples of like length share a batch, which leaves little to pad.
+
+    ``joining`` lets a share of the examples follow others drawn in the same window, as later turns of one talk.
     """
 
     def __init__(
-        self, sources: Mapping[str, Sequence[Example]], weights: Mapping[str, float], seed: int, batch_sequences: int
+        self,
+        sources: Mapping[str, Sequence[Example]],
+        weights: Mapping[str, float],
+        seed: int,
+        batch_sequences: int,
+        joining: Joining | None = None,
     ) -> None:
         self._sources = {name: sources[name] for name in sorted(sources)}
         self._seed = seed
         self._batch_sequences = batch_sequences
+        self._joining = joining
         self._quotas = _quotas({name: weights[name] for name in self._sources}, WINDOW_BATCHES * batch_sequences)
         self._window = lru_cache(maxsize=2)(self._draw_window)
 
@@ -110,6 +157,8 @@ class DialogueBatches:
         drawn = [each for name, quota in self._quotas.items() for each in self._draw(name, quota, window)]
         # Shuffled first, so that which of equal length share a batch is left to chance.
         drawn = [drawn[place] for place in shuffled(len(drawn), self._seed, "window", window)]
+        if self._joining is not None:
+            drawn = self._joining.joined(drawn, key_of(self._seed, "joining", window))
         drawn.sort(key=lambda each: len(each.tokens))
         batches = [
             drawn[start : start + self._batch_sequences] for start in range(0, len(drawn), self._batch_sequences)

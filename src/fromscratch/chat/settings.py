@@ -21,6 +21,10 @@ class TuneSettings(LoopSettings):
     sequence_tokens: int = Field(default=512, gt=8)
     """Tokens of a conversation at most. A longer one loses its last turns, whole; none is cut within an answer."""
 
+    joined_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of the conversations that come as later turns of one, two or three others drawn with them, as far as they
+    fit: where most dialogues are one question and answer, it teaches to answer the last message of a longer talk."""
+
     optimizer: Optimizer = AdamW(peak_learning_rate=1e-3, weight_decay=0.0)
     """How gradients change the weights."""
 

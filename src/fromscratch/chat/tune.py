@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 
 from fromscratch.chat.dialogues import Reading, read_dialogues
 from fromscratch.chat.neftune import noisy_embeddings
-from fromscratch.chat.pack import DialogueBatches, Example, encode_example
+from fromscratch.chat.pack import DialogueBatches, Example, Joining, encode_example
 from fromscratch.chat.settings import TuneSettings
 from fromscratch.core.artifact import Artifact, Draft
 from fromscratch.core.errors import FromScratchError
@@ -18,6 +18,7 @@ from fromscratch.core.workplace import Workplace
 from fromscratch.corpus.sources import Package
 from fromscratch.evaluate.answers import answers, language_of
 from fromscratch.model.files import load_model
+from fromscratch.tokenizer.chatml import IM_END, encode_plain
 from fromscratch.tokenizer.load import load_tokenizer
 from fromscratch.tokenizer.special import END_OF_TEXT
 from fromscratch.train.run import choose_device, train_to_end
@@ -51,7 +52,9 @@ def tune(
         )
     examples, about = _examples(inputs, tokenizer, seed, packages, tune)
     weights = {name: source.weight for name, source in tune.dialogues.items()}
-    batches = DialogueBatches(examples, weights, seed, tune.batch_sequences)
+    between = [IM_END, *encode_plain(tokenizer, "\n")]
+    joining = Joining(tune.joined_share, tune.sequence_tokens, between) if tune.joined_share else None
+    batches = DialogueBatches(examples, weights, seed, tune.batch_sequences, joining)
     with noisy_embeddings(decoder, tune.neftune_alpha, seed):
         trained = train_to_end(draft.folder, decoder, batches.batch, tune, workplace, "tune")
     _write_samples(draft.folder, tokenizer, workplace, tune)
