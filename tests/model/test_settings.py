@@ -87,7 +87,7 @@ def test_sampling_refuses_a_share_above_one_and_a_negative_temperature() -> None
 
 def test_settings_and_their_arithmetic_do_not_load_torch() -> None:
     code = (
-        "import fromscratch.model.arithmetic, fromscratch.model.settings, fromscratch.model.llama_names, sys;"
+        "import fromscratch.model.arithmetic, fromscratch.model.settings, sys;"
         "sys.exit(any(heavy in sys.modules for heavy in ('torch', 'numpy', 'pyarrow')))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -21,7 +21,9 @@ class KeyValueCache:
         # Zeros, not empty: what a mask hides is still multiplied by 0, and 0 times NaN is NaN.
         self._keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(settings.layers)]
         self._values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(settings.layers)]
+        self._end = 0  # no row is longer; on the host, since asking a device for it would stall it
         self.lengths_B = torch.zeros(rows, dtype=torch.int64, device=device)
+        """Tokens that each row has read. Where rows were padded to one length, set it to what they hold."""
 
     def next_positions(self, tokens: int) -> Tensor:
         """Positions [B, T] of the next ``tokens`` tokens of each row."""
@@ -29,10 +31,12 @@ class KeyValueCache:
 
     def layer(self, index: int, positions_BT: Tensor) -> "LayerCache":
         """One layer's keys and values, for new tokens at these positions."""
-        return LayerCache(self._keys[index], self._values[index], positions_BT)
+        end = self._end + positions_BT.shape[1]
+        return LayerCache(self._keys[index][:, :end], self._values[index][:, :end], positions_BT)
 
     def advance(self, tokens: int) -> None:
         """Count ``tokens`` more of each row as read."""
+        self._end += tokens
         self.lengths_B = self.lengths_B + tokens
 
     def keep(self, rows: Tensor) -> None:
@@ -51,9 +55,8 @@ class LayerCache:
         self.positions_BT = positions_BT
 
     def extended(self, key_BTGK: Tensor, value_BTGK: Tensor) -> tuple[Tensor, Tensor]:
-        """Write the new keys and values at their positions; return all [B, S, G, K] up to the furthest of them."""
+        """Write the new keys and values at their positions; return all [B, S, G, K]."""
         row_B1 = torch.arange(len(self.positions_BT), device=self.positions_BT.device).unsqueeze(1)
         self.key_BSGK[row_B1, self.positions_BT] = key_BTGK
         self.value_BSGK[row_B1, self.positions_BT] = value_BTGK
-        end = int(self.positions_BT.max()) + 1
-        return self.key_BSGK[:, :end], self.value_BSGK[:, :end]
+        return self.key_BSGK, self.value_BSGK

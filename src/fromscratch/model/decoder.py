@@ -1,6 +1,6 @@
 """The decoder: tokens in, logits or a loss out, in the layout of Llama with grouped-query attention.
 
-B batch · T position · P = B, or 1 where all rows stand at the same positions · N = B·T tokens
+B batch · T position · S position of a key · P = B, or 1 where all rows stand at the same positions · N = B·T tokens
 D model width · F inner width of the MLP · H query head · G key/value head · K head width · V vocabulary
 """
 

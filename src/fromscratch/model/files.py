@@ -1,7 +1,7 @@
 """A decoder on disk: `model.safetensors` with its weights and `model.json` with what it takes to build it again."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from fromscratch.core.settings import validate_settings
 from fromscratch.model.decoder import Decoder
 from fromscratch.model.settings import DecoderSettings
 
-__all__ = ["build_with_weights", "load_model", "read_safetensors", "save_model"]
+__all__ = ["WEIGHTS", "build_with_weights", "load_model", "read_safetensors", "save_model"]
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
@@ -69,26 +69,30 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def build_with_weights(
-    settings: DecoderSettings, vocabulary: int, weights: Mapping[str, Tensor], origin: Path
+    settings: DecoderSettings,
+    vocabulary: int,
+    weights: Mapping[str, Tensor],
+    origin: Path,
+    name_there: Callable[[str], str] = str,
 ) -> Decoder:
-    """A decoder that takes over these tensors, as fp32.
+    """A decoder with copies of these tensors (named as its parameters) as fp32.
 
-    Raises FromScratchError that names ``origin`` when a tensor is missing, superfluous or of another shape.
+    Raises FromScratchError that names ``origin``, and the tensor as it is called there, when one is missing,
+    superfluous or of another shape.
     """
     with torch.device("meta"):
         decoder = Decoder(settings, vocabulary)
     expected = dict(decoder.named_parameters())
     for name in [*expected, *weights]:
         found = list(weights[name].shape) if name in weights else "missing"
-        needed = list(expected[name].shape) if name in expected else "none of that name"
+        needed = list(expected[name].shape) if name in expected else "no such tensor"
         if found != needed:
             raise FromScratchError(
-                f"{origin}: tensor `{name}` is {found}, its settings ask for {needed}",
-                "weights and settings are of different models; use the pair that was written together",
+                f"{origin}: tensor `{name_there(name)}` is {found}, where the settings ask for {needed}",
+                "weights and settings are of different models; use those that were written together",
             )
-    decoder.load_state_dict({name: each.float() for name, each in weights.items()}, assign=True)
-    for parameter in decoder.parameters():
-        parameter.requires_grad_()
+    # Copies: what safetensors hands out is the file's own memory.
+    decoder.load_state_dict({name: each.to(torch.float32, copy=True) for name, each in weights.items()}, assign=True)
     return decoder
 
 

@@ -1,0 +1,147 @@
+"""The decoder agrees with `transformers`' Llama on the same weights, and keeps its own promises."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from fromscratch.model.arithmetic import parameters
+from fromscratch.model.attention import LONGEST_BLOCKWISE, QUERIES_PER_BLOCK, causal_attention
+from fromscratch.model.decoder import Decoder, initialise
+from fromscratch.model.llama_names import tensor_names, to_llama_name
+
+from .conftest import VOCABULARY, briefly_trained, peer_of, recollections, small_decoder, small_settings
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "grouped-query": {},
+    "multi-head, tied": {"kv_heads": 4, "head": "tied"},
+    "multi-query": {"kv_heads": 1, "rope_base": 1e4},
+}
+
+
+@pytest.mark.parametrize("changes", FAMILIES.values(), ids=FAMILIES)
+def test_logits_and_gradients_equal_those_of_transformers_before_and_after_training(changes: dict[str, Any]) -> None:
+    decoder = small_decoder(**changes)
+    for stage in (decoder, briefly_trained(decoder)):
+        peer = peer_of(stage)
+        tokens_BT, targets_BT = recollections(3, 150, seed=99)
+        logits_BTV = peer(tokens_BT).logits
+        tolerance = 1e-5 * max(1.0, logits_BTV.abs().max().item())
+        torch.testing.assert_close(stage(tokens_BT), logits_BTV, atol=tolerance, rtol=0)
+        stage.zero_grad()
+        stage.loss(tokens_BT, targets_BT).backward()
+        torch.nn.functional.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten()).backward()
+        theirs = dict(peer.named_parameters())
+        for name, parameter in stage.named_parameters():
+            expected = theirs[to_llama_name(name)].grad
+            assert parameter.grad is not None and expected is not None
+            difference = (parameter.grad - expected).norm() / expected.norm()
+            assert difference < 1e-4, f"the gradient of {name} is off by {difference:.1e}"
+
+
+def test_brief_training_makes_the_decoder_look_back() -> None:
+    tokens_BT, targets_BT = recollections(8, 48, seed=99)
+    before = small_decoder().loss(tokens_BT, targets_BT)
+    assert briefly_trained(small_decoder()).loss(tokens_BT, targets_BT) < before - 0.5
+
+
+@pytest.mark.parametrize("T", [1, QUERIES_PER_BLOCK - 1, QUERIES_PER_BLOCK + 1, 2 * QUERIES_PER_BLOCK])
+def test_attention_in_blocks_equals_attention_at_once(T: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(2, T, heads, 8, generator=generator, requires_grad=True) for heads in (6, 2, 2)]
+    blocks_BTHK = causal_attention(*inputs)
+    gradients = torch.autograd.grad(blocks_BTHK.square().sum(), inputs)
+    monkeypatch.setattr("fromscratch.model.attention.LONGEST_BLOCKWISE", 0)
+    whole_BTHK = causal_attention(*inputs)
+    assert LONGEST_BLOCKWISE >= 2 * QUERIES_PER_BLOCK, "the first call went through blocks"
+    torch.testing.assert_close(blocks_BTHK, whole_BTHK)
+    torch.testing.assert_close(gradients, torch.autograd.grad(whole_BTHK.square().sum(), inputs), atol=1e-5, rtol=1e-4)
+
+
+def test_no_position_sees_a_later_one() -> None:
+    decoder = small_decoder()
+    tokens_BT, _ = recollections(1, 40)
+    changed_BT = tokens_BT.clone()
+    changed_BT[:, 25:] = (changed_BT[:, 25:] + 1) % VOCABULARY
+    before_BTV, after_BTV = decoder(tokens_BT), decoder(changed_BT)
+    torch.testing.assert_close(before_BTV[:, :25], after_BTV[:, :25])
+    assert not torch.allclose(before_BTV[:, 25:], after_BTV[:, 25:])
+
+
+def test_autocast_keeps_statistics_and_loss_in_fp32_and_stays_near_fp32() -> None:
+    decoder = briefly_trained(small_decoder())
+    batch = recollections(4, 60, seed=7)
+    exact = decoder.loss(*batch)
+    kept: dict[str, torch.dtype] = {}
+    for name in ("layers.1", "layers.1.attention_norm", "layers.1.attention.query", "layers.1.mlp"):
+        decoder.get_submodule(name).register_forward_hook(
+            lambda _module, _inputs, output, name=name: kept.update({name: output.dtype})
+        )
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = decoder.loss(*batch)
+    rounded.backward()
+    assert kept == {
+        "layers.1": torch.float32,  # the residual stream
+        "layers.1.attention_norm": torch.bfloat16,
+        "layers.1.attention.query": torch.bfloat16,
+        "layers.1.mlp": torch.bfloat16,
+    }
+    assert rounded.dtype == torch.float32
+    assert all(each.grad is not None and each.grad.dtype == torch.float32 for each in decoder.parameters())
+    torch.testing.assert_close(rounded, exact, atol=0.0, rtol=0.01)
+
+
+def test_the_statistics_of_the_norm_survive_autocast() -> None:
+    decoder = small_decoder()
+    stream_BTD = torch.full((1, 1, 32), 300.0)
+    stream_BTD[..., 0] = 301.0  # equal to 300 in bf16
+    with torch.autocast("cpu", torch.bfloat16):
+        normed_BTD = decoder.final_norm(stream_BTD)
+    torch.testing.assert_close(normed_BTD.float(), torch.ones(1, 1, 32), atol=0.01, rtol=0)
+    assert normed_BTD[0, 0, 0] >= normed_BTD[0, 0, 1]
+
+
+def test_initial_weights_depend_on_seed_and_name_alone() -> None:
+    deep, shallow = small_decoder(layers=3), small_decoder(layers=2)
+    torch.manual_seed(1234)
+    again = small_decoder(layers=3)
+    for name, parameter in deep.named_parameters():
+        assert torch.equal(parameter, again.get_parameter(name)), f"{name} depends on the global generator"
+    query = "layers.1.attention.query.weight"
+    assert torch.equal(deep.get_parameter(query), shallow.get_parameter(query)), "depends on what else is created"
+    assert not torch.equal(deep.get_parameter(query), deep.get_parameter("layers.0.attention.query.weight"))
+    other_seed = Decoder(small_settings(layers=3), VOCABULARY)
+    initialise(other_seed, 1)
+    assert not torch.equal(deep.get_parameter(query), other_seed.get_parameter(query))
+
+
+def test_initial_weights_do_not_depend_on_the_order_of_creation() -> None:
+    plain = small_decoder()
+    turned = Decoder(small_settings(), VOCABULARY)
+    turned._modules = dict(reversed(turned._modules.items()))
+    for layer in turned.layers:
+        layer._modules = dict(reversed(layer._modules.items()))
+    assert [name for name, _ in turned.named_parameters()] != [name for name, _ in plain.named_parameters()]
+    initialise(turned, 0)
+    for name, parameter in plain.named_parameters():
+        assert torch.equal(parameter, turned.get_parameter(name))
+
+
+def test_initial_weights_have_the_spread_that_the_settings_ask_for() -> None:
+    decoder = small_decoder(width=128, ffn_width=256, init_std=0.05)
+    for name, parameter in decoder.named_parameters():
+        if name.endswith("norm.weight"):
+            assert torch.equal(parameter, torch.ones_like(parameter))
+            continue
+        expected = 0.05 / 2 if name.endswith(("output.weight", "down.weight")) else 0.05  # √(2 · 2 layers) = 2
+        assert parameter.std().item() == pytest.approx(expected, rel=0.03), name
+
+
+@pytest.mark.parametrize("head", ["tied", "untied"])
+def test_parameters_are_those_that_were_counted_and_named(head: str) -> None:
+    decoder = small_decoder(head=head)
+    assert [name for name, _ in decoder.named_parameters()] == tensor_names(decoder.settings)
+    count = parameters(decoder.settings, VOCABULARY)
+    assert sum(each.numel() for each in decoder.parameters()) == count.total
+    attention = sum(each.numel() for name, each in decoder.named_parameters() if ".attention." in name)
+    assert attention == count.attention
