@@ -33,8 +33,20 @@ def size(documents: int, megabytes: float) -> dict[str, int]:
 
 
 LANGUAGES = {  # kept by language after a step: documents, megabytes
-    "read": {"en": (56_002, 41.0), "zh": (34_120, 14.6), "code": (21_030, 55.3), "fr": (4_911, 6.1), "es": (2_929, 4.1)},
-    "extract": {"en": (55_800, 31.9), "zh": (34_115, 13.3), "code": (21_030, 47.9), "fr": (4_911, 4.1), "es": (2_929, 3.0)},
+    "read": {
+        "en": (56_002, 41.0),
+        "zh": (34_120, 14.6),
+        "code": (21_030, 55.3),
+        "fr": (4_911, 6.1),
+        "es": (2_929, 4.1),
+    },
+    "extract": {
+        "en": (55_800, 31.9),
+        "zh": (34_115, 13.3),
+        "code": (21_030, 47.9),
+        "fr": (4_911, 4.1),
+        "es": (2_929, 3.0),
+    },
     "language": {"en": (52_480, 30.2), "zh": (33_902, 13.1), "code": (21_004, 47.9)},
     "quality": {"en": (49_812, 27.9), "zh": (31_377, 12.4), "code": (19_890, 40.2)},
     "exact duplicates": {"en": (48_102, 27.1), "zh": (30_901, 12.1), "code": (18_873, 38.8)},
@@ -101,12 +113,12 @@ def made_funnel() -> dict[str, Any]:
         )
     sources = {
         name: {
-            "license": license,
+            "license": license_,
             **size(documents, read),
             "kept_documents": kept_documents,
             "kept_bytes": int(kept * 1e6),
         }
-        for name, (license, documents, read, kept_documents, kept) in SOURCES.items()
+        for name, (license_, documents, read, kept_documents, kept) in SOURCES.items()
     }
     unreadable = [
         {"place": "broken-1.0-py3-none-any.whl!data/page.warc.gz#17", "why": "the record ends before its length"},
@@ -159,9 +171,7 @@ def made_scores() -> dict[str, Any]:
     for language in ("code", "en", "zh"):
         rows = [row for group, row in by_group.items() if group.startswith(f"{language}/")]
         sums = {name: sum(row[name] for row in rows) for name in names[:3]}
-        weighed = {
-            name: round(sum(row[name] * row["bytes"] for row in rows) / sums["bytes"], 5) for name in names[3:]
-        }
+        weighed = {name: round(sum(row[name] * row["bytes"] for row in rows) / sums["bytes"], 5) for name in names[3:]}
         by_language[language] = {**sums, **weighed, "standard_error": 0.0061}
     for row in by_group.values():
         row["bigram_own_group"] = round(row["bigram"] - 0.05, 5)
@@ -227,6 +237,16 @@ PRETRAIN = {
     "schedule": {"kind": "warmup_stable_decay", "warmup_steps": 100},
     "mixture": None,
 }
+TUNE = {
+    "steps": 240,
+    "batch_sequences": 32,
+    "optimizer": {"kind": "adamw"},
+    "schedule": {"kind": "linear"},
+    "dialogues": {
+        "chatterbot": {"kind": "chatterbot", "package": "chat"},
+        "idioms": {"kind": "derived", "source": "idioms"},
+    },
+}
 
 
 def write_weights_header(path: Path) -> None:
@@ -252,6 +272,7 @@ def write_made_ledger(path: Path) -> None:
                         ledger.append("stage", stage=stage, event="resumed")
                     shape = 2.9 + 6.1 * math.exp(-step / 90) + 1.2 * math.exp(-step / 900)
                     loss = (shape if stage == "pretrain" else 1.9 + 1.4 * math.exp(-step / 40)) + noise.gauss(0, 0.09)
+                    gentle = 0.5 + 2 * math.exp(-step / 200)
                     spike = 3.3 if (stage, step) == ("pretrain", 1207) else 0.0
                     ledger.append(
                         "step",
@@ -259,7 +280,7 @@ def write_made_ledger(path: Path) -> None:
                         step=step,
                         batch=step - 1,
                         loss=loss + spike,
-                        gradient_norm=(0.5 + 2 * math.exp(-step / 200)) * math.exp(noise.gauss(0, 0.25)) * (1 + 9 * spike),
+                        gradient_norm=gentle * math.exp(noise.gauss(0, 0.25)) * (1 + 9 * spike),
                         learning_rate=0.02 * min(1, step / 100, max(0.01, (steps - step) / (0.3 * steps))),
                         tokens=step * 8192,
                         seconds=took / steps,
@@ -294,7 +315,7 @@ def make_made_run(folder: Path) -> MadeRun:
     make("pretrain", {"seed": 0, "model": DECODER, "pretrain": PRETRAIN}, {})
     make(
         "tune",
-        {"seed": 0, "tune": {"steps": 240}},
+        {"seed": 0, "tune": TUNE},
         {"model.json": {"settings": DECODER, "vocabulary": 8000}},
         dialogues=DIALOGUES,
     )

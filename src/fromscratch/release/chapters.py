@@ -7,7 +7,17 @@ from typing import Any
 from fromscratch.core.artifact import Artifact
 from fromscratch.release.charts import Plot, Tick, line_plot, round_ticks
 from fromscratch.release.evidence import Evidence, Step, Training
-from fromscratch.release.funnel import funnel_chapter, reason_text, sources_chapter
+from fromscratch.release.funnel import funnel_chapter, sources_chapter
+from fromscratch.release.tables import (
+    BASELINES,
+    answer_rows,
+    dialogue_rows,
+    group_rows,
+    ordered_scores,
+    score_row,
+    shape_rows,
+    training_text,
+)
 from fromscratch.release.usage import chat_snippet
 from fromscratch.release.wording import (
     bits,
@@ -36,8 +46,6 @@ SECTIONS = (
     ("record", "Record"),
 )
 CURVES = {"pretrain": "Pretraining", "tune": "Chat tuning"}
-OPTIMIZERS = {"adamw": "AdamW", "muon": "Muon for the hidden matrices and AdamW for the rest"}
-BASELINES = ("uniform", "unigram", "bigram")
 TONES = {"passed": "good", "refused": "bad", "not checked": "bad"}
 
 Row = dict[str, Any]
@@ -55,10 +63,10 @@ def chapters(evidence: Evidence, release: Artifact, name: str) -> Row:
         "funnel": funnel_chapter(evidence.funnel),
         "sources": sources_chapter(evidence.funnel["sources"]),
         "tokenizer": _tokenizer(evidence.measure),
-        "groups": {"rows": _groups(evidence.index)},
+        "groups": {"rows": group_rows(evidence.index)},
         "training": _training(evidence),
         "evaluation": _evaluation(evidence.scores),
-        "answers": _answers(evidence.scores),
+        "answers": {"rows": answer_rows(evidence.scores), "samples": evidence.scores["samples"]},
         "release": {"lead": _gates_in_words(gates), "gates": _gates(gates), "snippet": chat_snippet("release/model")},
         "record": _record(evidence, release),
     }
@@ -68,15 +76,14 @@ def _summary(evidence: Evidence) -> str:
     read, kept = evidence.funnel["steps"][0]["entered"], evidence.funnel["steps"][-1]["kept"]
     seconds = sum(each.seconds for each in evidence.times.values())
     took = f" in {duration(seconds)}" if seconds else ""
-    leads = [
-        f"{share(abs(row['bigram'] - row['model']), row['bigram'])} {'fewer' if row['model'] < row['bigram'] else 'more'}"
-        f"{' bits per byte' if number == 0 else ''} for {'held-out ' if number == 0 else ''}{in_sentence(language)}"
-        for number, (language, row) in enumerate(by_language(evidence.scores["by_language"]))
-    ]
+    leads = []
+    for language, row in by_language(evidence.scores["by_language"]):
+        fewer = "fewer" if row["model"] < row["bigram"] else "more"
+        leads.append(f"{share(abs(row['bigram'] - row['model']), row['bigram'])} {fewer} in {in_sentence(language)}")
     return (
         f"A chat model of {short_count(evidence.parameters)} parameters in the layout of Llama, made from nothing but "
         f"{bytes_text(read['bytes'])} of raw text{took}; {bytes_text(kept['bytes'])} of it were kept for training. "
-        f"Compared with a bigram model fitted on the same tokens it needs {listed(leads)}."
+        f"Bits per byte of held-out text, against a bigram model of the same tokens: {', '.join(leads)}."
     )
 
 
@@ -139,70 +146,17 @@ def _tokenizer(measure: Mapping[str, Any]) -> Row:
     }
 
 
-def _groups(index: Mapping[str, Any]) -> list[Row]:
-    groups = sorted(index["groups"].items(), key=lambda pair: (-pair[1]["train"]["tokens"], pair[0]))
-    total = {
-        split: {unit: sum(group[split][unit] for _, group in groups) for unit in ("documents", "bytes", "tokens")}
-        for split in ("train", "heldout")
-    }
-    return [
-        {
-            "name": name,
-            "is_total": name == "All",
-            "documents": count(group["train"]["documents"]),
-            "bytes": bytes_text(group["train"]["bytes"]),
-            "tokens": count(group["train"]["tokens"]),
-            "share": share(group["train"]["tokens"], total["train"]["tokens"]),
-            "heldout_documents": count(group["heldout"]["documents"]),
-            "heldout_tokens": count(group["heldout"]["tokens"]),
-        }
-        for name, group in [*groups, ("All", total)]
-    ]
-
-
 def _training(evidence: Evidence) -> Row:
-    shape, pretrain = evidence.model["settings"], evidence.recipe["pretrain"]
-    per_step = pretrain["batch_sequences"] * pretrain["sequence_tokens"]
-    optimizer = OPTIMIZERS.get(pretrain["optimizer"]["kind"], pretrain["optimizer"]["kind"])
-    schedule = pretrain["schedule"]["kind"].replace("_", "-")
     return {
-        "lead": (
-            f"Pretraining took {count(pretrain['steps'])} steps of {count(per_step)} tokens "
-            f"({pretrain['batch_sequences']} sequences of {pretrain['sequence_tokens']}) with {optimizer}, under a {schedule} schedule;"
-            f"  chat tuning followed, with loss on the responses only."
-        ),
-        "shape": [
-            ("Parameters", count(evidence.parameters)),
-            ("Layers", count(shape["layers"])),
-            ("Width", count(shape["width"])),
-            ("Heads, query / key-value", f"{shape['heads']} / {shape['kv_heads']}"),
-            ("SwiGLU width", count(shape["ffn_width"])),
-            ("Context", f"{count(shape['context_tokens'])} tokens"),
-            ("RoPE base", f"{shape['rope_base']:,.0f}"),
-            ("Vocabulary", count(evidence.model["vocabulary"])),
-            ("Head", shape["head"]),
-        ],
-        "dialogues": _dialogues(evidence.inputs["tune"].facts.get("dialogues", {})),
+        "lead": training_text(evidence),
+        "shape": shape_rows(evidence),
+        "dialogues": dialogue_rows(evidence),
         "curves": [
             _curves(title, evidence.trainings[stage])
             for stage, title in CURVES.items()
             if stage in evidence.trainings and len(evidence.trainings[stage].steps) > 1
         ],
     }
-
-
-def _dialogues(sources: Mapping[str, Mapping[str, Any]]) -> list[Row]:
-    return [
-        {
-            "name": name,
-            "conversations": count(each["conversations"]),
-            "learnt_tokens": count(each["learnt_tokens"]),
-            "share": share(each["share"], 1),
-            "passes": f"{each['passes']:.1f}",
-            "dropped": ", ".join(f"{reason_text(reason)} {count(lost)}" for reason, lost in each["dropped"].items()),
-        }
-        for name, each in sorted(sources.items(), key=lambda pair: (-pair[1]["share"], pair[0]))
-    ]
 
 
 def _curves(title: str, training: Training) -> Row:
@@ -249,19 +203,12 @@ def _tail_mean(steps: Sequence[Step]) -> float:
 
 
 def _evaluation(scores: Mapping[str, Any]) -> Row:
-    languages, by_group = by_language(scores["by_language"]), scores["bits_per_byte"]
-    ordered: list[tuple[str, Mapping[str, Any], bool]] = []
-    for language, row in languages:
-        ordered.append((language_name(language), row, True))
-        inner = {group: each for group, each in by_group.items() if group.partition("/")[0] == language}
-        if len(inner) > 1:
-            ordered += [(group.partition("/")[2], each, False) for group, each in sorted(inner.items())]
+    languages, ordered = by_language(scores["by_language"]), ordered_scores(scores)
     most = max((row["uniform"] for _, row, _ in ordered), default=1.0) * 1.02
+    spoken = [in_sentence(code) for code, _ in languages]
     ahead = [in_sentence(code) for code, row in languages if row["model"] < row["bigram"]]
-    verdict = (
-        f"It beats the bigram in {listed(ahead)}."
-        if len(ahead) == len(languages)
-        else f"It beats the bigram in {listed(ahead) or 'none'} of {listed([in_sentence(code) for code, _ in languages])}."
+    verdict = f"It beats the bigram in {listed(ahead) or 'none'}" + (
+        "." if ahead == spoken else f" of {listed(spoken)}."
     )
     return {
         "lead": (
@@ -269,28 +216,22 @@ def _evaluation(scores: Mapping[str, Any]) -> Row:
             f"tokenizer, fitted on exactly the {short_count(scores['trained_tokens'])} tokens that it was trained on. "
             f"{verdict}"
         ),
-        "rows": [_score_row(*each, most) for each in ordered],
+        "rows": [{**score_row(title, row, is_language), **_dots(row, most)} for title, row, is_language in ordered],
         "ticks": [Tick(100 * each / most, f"{each:g}") for each in round_ticks(0, most)],
-        "note": _evaluation_note(languages, by_group),
+        "note": _evaluation_note(languages, scores["bits_per_byte"]),
     }
 
 
-def _score_row(title: str, row: Mapping[str, Any], is_language: bool, most: float) -> Row:
+def _dots(row: Mapping[str, float], most: float) -> Row:
+    """Places on the axis from 0 to ``most``, in percent."""
     low, high = sorted((row["model"], row["bigram"]))
     return {
-        "title": title,
-        "is_language": is_language,
-        "is_behind": row["model"] >= row["bigram"],
-        "margin": change(row["model"], row["bigram"]),
         "from_at": f"{100 * low / most:.2f}",
         "wide": f"{100 * (high - low) / most:.2f}",
         "dots": [
             {"name": name, "at": f"{100 * row[name] / most:.2f}", "value": bits(row[name])}
             for name in (*BASELINES, "model")
         ],
-        "bytes": bytes_text(row["bytes"]),
-        "documents": count(row["documents"]),
-        **{name: bits(row[name]) for name in (*BASELINES, "model", "chat_model")},
     }
 
 
@@ -311,23 +252,6 @@ def _evaluation_note(languages: Sequence[tuple[str, Mapping[str, Any]]], by_grou
             + (f", not in {listed(behind)}." if 0 < len(behind) < len(own) else ".")
         )
     return " ".join(parts)
-
-
-def _answers(scores: Mapping[str, Any]) -> Row:
-    return {
-        "rows": [
-            {
-                "title": language_name(language),
-                "asked": count(each["asked"]),
-                "same": count(each["same_language"]),
-                "share": share(each["same_language"], each["asked"]),
-                "percent": f"{100 * each['same_language'] / each['asked']:.1f}",
-            }
-            for language, each in by_language(scores["language_of_answers"])
-            if each["asked"]
-        ],
-        "samples": [{"ended": True, **each} for each in scores["samples"]],
-    }
 
 
 def _gates_in_words(gates: Sequence[Mapping[str, Any]]) -> str:
@@ -361,9 +285,8 @@ def _record(evidence: Evidence, release: Artifact) -> Row:
     return {
         "lead": "What a stage made is known by its digest, and each stage names the digests of what it was made from.",
         "times": times,
-        "time_note": (
-            f"Taken up again after a stop: {listed(resumed)}. The time shown is that of the last part." if resumed else ""
-        ),
+        "time_note": f"Taken up again after a stop: {listed(resumed)}. The time is that of the last part."
+        * bool(resumed),
         "stages": [
             {
                 "name": each.origin.kind,

@@ -41,7 +41,9 @@ class Plot:
     is_area: bool
 
 
-def line_plot(title: str, points: Sequence[Point], *, log: bool = False, smooth: bool = True, marks: Sequence[float] = ()) -> Plot | None:
+def line_plot(
+    title: str, points: Sequence[Point], *, log: bool = False, smooth: bool = True, marks: Sequence[float] = ()
+) -> Plot | None:
     """Plot of ``points`` (x ascending, y finite), or None when there are fewer than two.
 
     ``log`` asks for a logarithmic y axis, which is taken when every y is positive. ``smooth`` draws the moving
@@ -72,10 +74,7 @@ def line_plot(title: str, points: Sequence[Point], *, log: bool = False, smooth:
         band if smooth else "",
         line,
         [Tick((x - x_low) / (x_high - x_low) * 100, _short(x)) for x in round_ticks(x_low, x_high)],
-        [
-            Tick(((math.log10(y) if log else y) - y_low) / (y_high - y_low) * 100, _short(y))
-            for y in y_ticks
-        ],
+        [Tick(((math.log10(y) if log else y) - y_low) / (y_high - y_low) * 100, _short(y)) for y in y_ticks],
         [Tick((x - x_low) / (x_high - x_low) * 100, _short(x)) for x in marks if x_low <= x <= x_high],
         columns is not None,
     )

@@ -8,15 +8,14 @@ from typing import Any
 
 from fromscratch.core.artifact import Artifact
 from fromscratch.core.ledger import read_ledger
+from fromscratch.release.weights import TensorEntry, read_header
 
 __all__ = [
     "Evidence",
     "StageTime",
     "Step",
-    "TensorEntry",
     "Training",
     "gather",
-    "read_safetensors_header",
     "resolved_recipe",
 ]
 
@@ -59,23 +58,6 @@ class StageTime:
 
 
 @dataclass(frozen=True)
-class TensorEntry:
-    """A tensor as a safetensors header names it."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    file: str
-
-    @property
-    def parameters(self) -> int:
-        count = 1
-        for each in self.shape:
-            count *= each
-        return count
-
-
-@dataclass(frozen=True)
 class Evidence:
     """Everything that the card and the report are written from. Nothing in it is measured again or rounded."""
 
@@ -105,7 +87,7 @@ def gather(inputs: Mapping[str, Artifact], ledger: Path) -> Evidence:
         measure=_json(inputs["tokenizer"].file("measure.json")),
         index=_json(inputs["tokens"].file("index.json")),
         model=_json(inputs["tune"].file("model.json")),
-        tensors=read_safetensors_header(inputs["tune"].file("model.safetensors")),
+        tensors=read_header(inputs["tune"].file("model.safetensors")),
         scores=_json(inputs["evaluate"].file("scores.json")),
         trainings=trainings,
         times=times,
@@ -118,17 +100,6 @@ def resolved_recipe(stages: Iterable[Artifact]) -> dict[str, Any]:
     for artifact in stages:
         sections.update(artifact.origin.settings)
     return {name: sections[name] for name in sorted(sections)}
-
-
-def read_safetensors_header(path: Path) -> list[TensorEntry]:
-    """The tensors of a safetensors file by name, from its header alone (8 bytes of length, then JSON)."""
-    with path.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return [
-        TensorEntry(name, entry["dtype"], tuple(entry["shape"]), path.name)
-        for name, entry in sorted(header.items())
-        if name != "__metadata__"
-    ]
 
 
 def _read_ledger(path: Path) -> tuple[dict[str, Training], dict[str, StageTime]]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fromscratch.release.licences import license_remarks
 from fromscratch.release.wording import bytes_text, count, language_name, share
 
 __all__ = ["funnel_chapter", "reason_text", "sources_chapter", "step_title"]
@@ -49,6 +50,7 @@ def sources_chapter(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         {
             "name": name,
             "license": each["license"],
+            "remarks": license_remarks(each["license"]),
             **_sizes(each),
             "share": share(each["kept_bytes"], total["kept_bytes"]),
             "percent": f"{100 * each['kept_bytes'] / max(1, total['kept_bytes']):.1f}",

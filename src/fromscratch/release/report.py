@@ -19,9 +19,7 @@ REPORT = "report.html"
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_report(
-    draft: Draft, inputs: Mapping[str, Artifact], workplace: Workplace, *, name: str
-) -> Mapping[str, Any]:
+def write_report(draft: Draft, inputs: Mapping[str, Artifact], workplace: Workplace, *, name: str) -> Mapping[str, Any]:
     """Write the page from the finished artifacts and the run's ledger. Unlike any other artifact it holds times."""
     page = render_report(inputs, workplace.ledger.path, name)
     with atomic_write(draft.folder / REPORT) as temporary:

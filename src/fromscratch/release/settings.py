@@ -23,7 +23,7 @@ class GenerationDefaults(Settings):
     """Sample among the likeliest tokens that together have this probability."""
 
     max_new_tokens: int = Field(default=256, gt=0)
-    """An answer that has not ended by itself is cut after this many tokens."""
+    """An answer that has not ended by itself is cut after this many tokens, or half of the context if that is less."""
 
     repetition_penalty: float = Field(default=1.1, ge=1, le=2)
     """Logits of tokens that occurred are divided (or, when negative, multiplied) by this; 1 leaves them as they are."""
