@@ -1,6 +1,6 @@
 """Small decoders for the tests of the model, and the `transformers` model that each is compared with."""
 
-from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -16,12 +16,9 @@ from fromscratch.model.settings import DecoderSettings
 VOCABULARY = 96
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def small_settings(**changes: Any) -> DecoderSettings:
@@ -44,13 +41,21 @@ def recollections(rows: int, tokens: int, seed: int = 0) -> tuple[Tensor, Tensor
     return tokens_BT, targets_BT
 
 
-def briefly_trained(decoder: Decoder, steps: int = 60) -> Decoder:
-    """Trained until attention depends on the positions, which it hardly does at random initial weights."""
+@cache
+def _weights_after_brief_training(**changes: Any) -> dict[str, Tensor]:
+    decoder = small_decoder(**changes)
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=5e-3)
-    for step in range(steps):
+    for step in range(60):
         optimizer.zero_grad()
         decoder.loss(*recollections(8, 96, seed=step)).backward()
         optimizer.step()
+    return decoder.state_dict()
+
+
+def trained_decoder(**changes: Any) -> Decoder:
+    """Trained until attention depends on the positions, which it hardly does at random initial weights."""
+    decoder = small_decoder(**changes)
+    decoder.load_state_dict(_weights_after_brief_training(**changes))
     return decoder
 
 

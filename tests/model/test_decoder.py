@@ -10,7 +10,7 @@ from fromscratch.model.attention import LONGEST_BLOCKWISE, QUERIES_PER_BLOCK, ca
 from fromscratch.model.decoder import Decoder, initialise
 from fromscratch.model.llama_names import tensor_names, to_llama_name
 
-from .conftest import VOCABULARY, briefly_trained, peer_of, recollections, small_decoder, small_settings
+from .conftest import VOCABULARY, peer_of, recollections, small_decoder, small_settings, trained_decoder
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "grouped-query": {},
@@ -21,8 +21,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("changes", FAMILIES.values(), ids=FAMILIES)
 def test_logits_and_gradients_equal_those_of_transformers_before_and_after_training(changes: dict[str, Any]) -> None:
-    decoder = small_decoder(**changes)
-    for stage in (decoder, briefly_trained(decoder)):
+    for stage in (small_decoder(**changes), trained_decoder(**changes)):
         peer = peer_of(stage)
         tokens_BT, targets_BT = recollections(3, 150, seed=99)
         logits_BTV = peer(tokens_BT).logits
@@ -42,7 +41,7 @@ def test_logits_and_gradients_equal_those_of_transformers_before_and_after_train
 def test_brief_training_makes_the_decoder_look_back() -> None:
     tokens_BT, targets_BT = recollections(8, 48, seed=99)
     before = small_decoder().loss(tokens_BT, targets_BT)
-    assert briefly_trained(small_decoder()).loss(tokens_BT, targets_BT) < before - 0.5
+    assert trained_decoder().loss(tokens_BT, targets_BT) < before - 0.5
 
 
 @pytest.mark.parametrize("T", [1, QUERIES_PER_BLOCK - 1, QUERIES_PER_BLOCK + 1, 2 * QUERIES_PER_BLOCK])
@@ -69,7 +68,7 @@ def test_no_position_sees_a_later_one() -> None:
 
 
 def test_autocast_keeps_statistics_and_loss_in_fp32_and_stays_near_fp32() -> None:
-    decoder = briefly_trained(small_decoder())
+    decoder = trained_decoder()
     batch = recollections(4, 60, seed=7)
     exact = decoder.loss(*batch)
     kept: dict[str, torch.dtype] = {}

@@ -21,7 +21,7 @@ from fromscratch.model.generate import generate, generate_batch
 from fromscratch.model.sampling import adjusted, draw
 from fromscratch.model.settings import Sampling
 
-from .conftest import VOCABULARY, briefly_trained, peer_of, recollections, small_decoder
+from .conftest import VOCABULARY, peer_of, recollections, small_decoder, trained_decoder
 
 GREEDY = Sampling(temperature=0, max_tokens=64)
 FREE = Sampling(temperature=1.0, top_p=None, max_tokens=24)
@@ -30,7 +30,7 @@ NO_STOP: frozenset[int] = frozenset()
 
 @pytest.fixture(scope="module")
 def trained() -> Decoder:
-    return briefly_trained(small_decoder())
+    return trained_decoder()
 
 
 def recomputed(decoder: Decoder, prompt: Sequence[int], tokens: int) -> list[int]:

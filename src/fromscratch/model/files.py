@@ -99,13 +99,10 @@ def build_with_weights(
 def _read_description(path: Path) -> dict[str, Any]:
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
-        if (
-            isinstance(description["settings"], dict)
-            and isinstance(description["vocabulary"], int)
-            and isinstance(description["sha256"], str)
-        ):
-            return {**description}
-        raise TypeError("a value of the wrong type")
+        for name, kind in (("settings", dict), ("vocabulary", int), ("sha256", str)):
+            if not isinstance(description[name], kind):
+                raise TypeError(f"`{name}` is no {kind.__name__}")
+        return dict(description)
     except FileNotFoundError:
         raise FromScratchError(f"{path}: no such file", "name a folder with a finished model") from None
     except (ValueError, KeyError, TypeError) as error:
