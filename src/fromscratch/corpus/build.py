@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -92,15 +93,18 @@ def _write_shards(folder: Path, tasks: Sequence[ReadTask], corpus: CorpusSetting
     if min(workers, len(missing)) > 1:
         compile_kernels(corpus)
     all_bytes, missing_bytes = (sum(job.task.bytes for job in some) for some in (jobs, missing))
-    with progress("corpus", total=all_bytes, done=all_bytes - missing_bytes) as advance:
-        for task in run_tasks(write_shard, missing, workers):
+    with (
+        progress("corpus", total=all_bytes, done=all_bytes - missing_bytes) as advance,
+        closing(run_tasks(write_shard, missing, workers)) as done,
+    ):
+        for task in done:
             advance(task.bytes, note=task.source)
     return [job.path for job in jobs]
 
 
 def _name(task: ReadTask) -> str:
     """Tells the tasks apart, so that a shard left by an earlier attempt is taken for this very task alone."""
-    return digest_value([task.source, task.container.name, task.members, task.bytes])[:8]
+    return digest_value([task.source, task.prefix, task.members, task.bytes])[:8]
 
 
 def _unreadable_of(shard: Path) -> list[Mapping[str, str]]:

@@ -53,7 +53,7 @@ def count_funnel(documents: pa.Table, unreadable: Sequence[Mapping[str, str]]) -
             **all_of,
             "kept_documents": kept_of["documents"],
             "kept_bytes": kept_of["bytes"],
-            "license": licenses[np.argmax(here)],
+            "license": " AND ".join(sorted(set(licenses[here]))),
         }
     return {"steps": steps, "sources": by_source, "unreadable": [dict(each) for each in unreadable]}
 

@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
@@ -19,11 +19,11 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-def run_tasks(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Iterator[Result]:
+def run_tasks(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Generator[Result, None, None]:
     """Results of ``function(task)`` as they are done, in any order; in this process for one worker or one task.
 
-    The function is a module's own and its arguments pickle. What it raises is raised here. Leaving the iterator early,
-    by a signal or an error, kills the workers. Raises FromScratchError when a worker dies.
+    The function is a module's own and its arguments pickle. What it raises is raised here. Closing the generator
+    early, also by a signal or an error, kills the workers. Raises FromScratchError when a worker dies.
     """
     if min(workers, len(tasks)) <= 1:
         yield from map(function, tasks)

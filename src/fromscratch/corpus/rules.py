@@ -20,6 +20,8 @@ class Rule:
     metric: Metric
     side: Literal["least", "most"]
     reason: str
+    short_factor: float = 1
+    """The bound of short documents by that of others; a lower bound of 0 lets all of them pass."""
 
     @property
     def bound(self) -> str:
@@ -32,8 +34,10 @@ RULES = (
     Rule(Metric.CHARACTERS, "most", "too_long"),
     Rule(Metric.WORDS, "most", "too_long"),
     Rule(Metric.GARBLED_SHARE, "most", "garbled"),
-    Rule(Metric.COMMON_HAN_SHARE, "least", "garbled"),
+    Rule(Metric.COMMON_HAN_SHARE, "least", "garbled", short_factor=0.7),
     Rule(Metric.LOREM_IPSUM, "most", "filler"),
+    Rule(Metric.MEAN_LINE_CHARACTERS, "most", "long_lines"),
+    Rule(Metric.MAX_LINE_CHARACTERS, "most", "long_lines"),
     Rule(Metric.ENCODED_LINE_SHARE, "most", "encoded_data"),
     Rule(Metric.DIGIT_SHARE, "most", "numbers"),
     Rule(Metric.ALPHANUMERIC_SHARE, "least", "symbols"),
@@ -41,21 +45,19 @@ RULES = (
     Rule(Metric.SYMBOL_WORD_RATIO, "most", "symbols"),
     Rule(Metric.CURLY_BRACES, "most", "code_in_text"),
     Rule(Metric.URL_SHARE, "most", "addresses"),
-    Rule(Metric.ALPHABETIC_WORD_SHARE, "least", "not_prose"),
+    Rule(Metric.ALPHABETIC_WORD_SHARE, "least", "not_prose", short_factor=0.75),
     Rule(Metric.MEAN_WORD_CHARACTERS, "least", "not_prose"),
     Rule(Metric.MEAN_WORD_CHARACTERS, "most", "not_prose"),
-    Rule(Metric.STOP_WORDS, "least", "not_prose"),
-    Rule(Metric.MEAN_LINE_CHARACTERS, "most", "long_lines"),
-    Rule(Metric.MAX_LINE_CHARACTERS, "most", "long_lines"),
+    Rule(Metric.STOP_WORDS, "least", "not_prose", short_factor=0.5),
     Rule(Metric.BULLET_LINE_SHARE, "most", "list"),
     Rule(Metric.ELLIPSIS_LINE_SHARE, "most", "cut_lines"),
     Rule(Metric.SHORT_LINE_SHARE, "most", "short_lines"),
-    Rule(Metric.PUNCTUATED_LINE_SHARE, "least", "not_sentences"),
+    Rule(Metric.PUNCTUATED_LINE_SHARE, "least", "not_sentences", short_factor=0),
     Rule(Metric.DUPLICATE_LINE_SHARE, "most", "repeated_lines"),
     Rule(Metric.DUPLICATE_LINE_CHARACTER_SHARE, "most", "repeated_lines"),
     Rule(Metric.DUPLICATE_PARAGRAPH_SHARE, "most", "repeated_lines"),
     Rule(Metric.DUPLICATE_PARAGRAPH_CHARACTER_SHARE, "most", "repeated_lines"),
-    *(Rule(Metric(Metric.TOP_2_GRAM_SHARE + step), "most", "too_repetitive") for step in range(9)),
+    *(Rule(Metric(Metric.TOP_2_GRAM_SHARE + step), "most", "too_repetitive", short_factor=2) for step in range(9)),
 )
 
 
@@ -75,9 +77,11 @@ def judge_quality(
         here = np.flatnonzero((languages == language) & (domains == domain))
         of_class = {"zh": settings.chinese, CODE: settings.code}.get(language, settings.english)
         bounds = of_class.within(domain).model_dump(exclude={"domains"}, exclude_none=True)
+        short_words = bounds.get("short_words", 0)
         for rule in RULES:
             if rule.bound in bounds:
-                measured, bound = metrics[here, rule.metric], np.float32(bounds[rule.bound])
+                measured, is_short = metrics[here, rule.metric], metrics[here, Metric.WORDS] < short_words
+                bound = (bounds[rule.bound] * np.where(is_short, rule.short_factor, 1)).astype(np.float32)
                 failed = measured < bound if rule.side == "least" else measured > bound
                 reasons[here[failed]] = rule.reason
                 here = here[~failed]

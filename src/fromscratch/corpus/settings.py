@@ -35,7 +35,7 @@ class LanguageSettings(Settings):
     least_score: float = Field(default=0.5, ge=0, le=1)
     """Probability that the language model must give its first guess; below it the language is `und` (CCNet: 0.5)."""
 
-    least_han_share: float = Field(default=0.3, ge=0, le=1)
+    least_han_share: float = Field(default=0.2, ge=0, le=1)
     """Share of Han characters in the letters from which a text without kana is Chinese, whatever the model says.
     The model loses idioms and classical wording. Ours."""
 
@@ -68,6 +68,10 @@ class QualityBounds(Settings):
 class TextQuality(QualityBounds):
     """Bounds on prose; shares are between 0 and 1."""
 
+    short_words: float = Field(default=100, ge=0)
+    """Documents with fewer words are short, such as entries of a reference, and some rules are looser for them: in 60
+    words one phrase that comes twice exceeds Gopher's bounds, which drops documents of fewer than 50. Ours."""
+
     least_characters: float = Field(default=100, ge=0)
     """Documents with fewer characters are dropped. Ours; Gopher's 50 words would drop reference entries."""
 
@@ -77,7 +81,7 @@ class TextQuality(QualityBounds):
     most_garbled_share: float = Field(default=0.01, ge=0, le=1)
     """Characters that a wrong encoding left behind. Ours."""
 
-    least_letter_share: float = Field(default=0.6, ge=0, le=1)
+    least_letter_share: float = Field(default=0.5, ge=0, le=1)
     """Letters in what is not white space. Ours; it drops tables of numbers and lists of symbols."""
 
     most_symbol_word_ratio: float = Field(default=0.1, ge=0)
@@ -125,13 +129,13 @@ class TextQuality(QualityBounds):
     most_top_4_gram_share: float = Field(default=0.16, ge=0, le=1)
     """Gopher: 0.16."""
 
-    most_duplicate_5_gram_share: float = Field(default=0.15, ge=0, le=1)
+    most_duplicate_5_gram_share: float | None = Field(default=0.15, ge=0, le=1)
     """Gopher: 0.15."""
 
-    most_duplicate_6_gram_share: float = Field(default=0.14, ge=0, le=1)
+    most_duplicate_6_gram_share: float | None = Field(default=0.14, ge=0, le=1)
     """Gopher: 0.14."""
 
-    most_duplicate_7_gram_share: float = Field(default=0.13, ge=0, le=1)
+    most_duplicate_7_gram_share: float | None = Field(default=0.13, ge=0, le=1)
     """Gopher: 0.13."""
 
     most_duplicate_8_gram_share: float = Field(default=0.12, ge=0, le=1)
@@ -171,6 +175,30 @@ class ChineseQuality(TextQuality):
 
     least_characters: float = Field(default=30, ge=0)
     """A Chinese sentence says in 30 characters what takes English 100. Ours."""
+
+    most_top_3_gram_share: float = Field(default=0.20, ge=0, le=1)
+    """Gopher's bound on 2-grams of words: a Chinese word has some 1.6 characters."""
+
+    most_top_4_gram_share: float = Field(default=0.18, ge=0, le=1)
+    """Gopher's bound on 3-grams of words."""
+
+    most_duplicate_5_gram_share: float | None = Field(default=None, ge=0, le=1)
+    """Off: five characters are three words, which any good text repeats."""
+
+    most_duplicate_6_gram_share: float | None = Field(default=None, ge=0, le=1)
+    """Off, as of 5-grams."""
+
+    most_duplicate_7_gram_share: float | None = Field(default=None, ge=0, le=1)
+    """Off, as of 5-grams."""
+
+    most_duplicate_8_gram_share: float = Field(default=0.15, ge=0, le=1)
+    """Gopher's bound on 5-grams of words."""
+
+    most_duplicate_9_gram_share: float = Field(default=0.145, ge=0, le=1)
+    """Between Gopher's bounds on 5-grams and 6-grams of words."""
+
+    most_duplicate_10_gram_share: float = Field(default=0.14, ge=0, le=1)
+    """Gopher's bound on 6-grams of words."""
 
     least_common_han_share: float = Field(default=0.7, ge=0, le=1)
     """Han characters among the common ones of GB 2312 and Big5. Ours; below lies text that was decoded wrongly."""
