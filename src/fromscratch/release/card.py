@@ -1,5 +1,6 @@
 """The papers of a release: model card, LICENSE and NOTICE, written from the artifacts and the recipe alone."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ def write_papers(
         autoescape=False,  # Markdown and plain text; what goes into a table is escaped by `cell`
     )
     environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
+    environment.filters["wrapped"] = lambda text: textwrap.fill(text, 80, subsequent_indent=" " * 15)
     bundled = HERE / "licences" / f"{BUNDLED_LICENSE}.txt"
     papers = {
         "README.md": environment.get_template("card.md.jinja").render(card(evidence, release, name)),
@@ -75,7 +77,7 @@ def card(evidence: Evidence, release: ReleaseSettings, name: str) -> Row:
     scores = [score_row(*each) for each in ordered_scores(evidence.scores)]
     kept = evidence.funnel["steps"][-1]["kept_by_language"]
     dialogues = dialogue_rows(evidence)
-    spoken = listed([in_sentence(language) for language, _ in by_language(kept)])
+    spoken = [in_sentence(language) for language, _ in by_language(kept)]
     return {
         "name": name,
         "description": release.description.strip(),
@@ -84,7 +86,8 @@ def card(evidence: Evidence, release: ReleaseSettings, name: str) -> Row:
         "license_id": release.license.lower(),
         "parameters": short_count(evidence.parameters),
         "trained_tokens": short_count(evidence.scores["trained_tokens"]),
-        "spoken": spoken,
+        "trained_on": listed(spoken),
+        "spoken": listed([each for each in spoken if each != "code"]),
         "shape": shape_rows(evidence),
         "snippet": chat_snippet("."),
         "corpus": funnel["lead"],
