@@ -14,8 +14,8 @@ from fromscratch.tokenizer.chatml import IM_END, encode_chat
 __all__ = ["Answer", "answers", "language_of", "same_language"]
 
 HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]")
-PROMPTS_AT_ONCE = 32
 LATIN_WORD = re.compile(r"[A-Za-z\u00c0-\u024f]+")
+PROMPTS_AT_ONCE = 32
 
 
 @dataclass(frozen=True)

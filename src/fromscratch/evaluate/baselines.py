@@ -85,7 +85,7 @@ def unigram(seen: PairCounts) -> Baseline:
 
 
 def kneser_ney_bigram(seen: PairCounts) -> Baseline:
-    """Interpolated Kneser–Ney with modified discounts (Chen and Goodman 1999, equations 26 to 30).
+    """Interpolated Kneser–Ney with modified discounts (Chen and Goodman 1999).
 
     A pair that was seen c times after ``v`` keeps (c − D(c)) / c(v); what the discounts set free goes to a unigram of
     how many different tokens each token followed, and what that unigram's own discounts set free goes to the uniform
@@ -125,7 +125,7 @@ def baseline_bits(baseline: Baseline, documents: Sequence[Tokens], end_of_docume
 
 
 def modified_discounts(counts: NDArray[np.int64]) -> tuple[float, float, float]:
-    """What is taken from a count of 1, of 2, and of 3 or more: Chen and Goodman 1999, equation 26.
+    """What is taken from a count of 1, of 2, and of 3 or more: D1, D2 and D3+ of Chen and Goodman 1999.
 
     Falls back to 0.5, 1 and 1.5 where the counts of counts give no discount between nothing and the count itself.
     """

@@ -37,7 +37,7 @@ class EvaluateSettings(Settings):
     scoring: Scoring = Scoring()
     """How a model reads a text whose probability is asked for."""
 
-    questions_per_language: int = Field(default=QUESTIONS_PER_LANGUAGE, ge=0, le=QUESTIONS_PER_LANGUAGE)
+    questions_per_language: int = Field(default=QUESTIONS_PER_LANGUAGE, gt=0, le=QUESTIONS_PER_LANGUAGE)
     """Questions, in English and in Chinese each, of which it is noted whether the answer is in their language."""
 
     answer_tokens: int = Field(default=48, gt=0)

@@ -40,7 +40,7 @@ class Tally:
 def row(tally: Tally) -> dict[str, Any]:
     """One line of the table: sizes, bits per byte by model and baseline, and the model's lead over the bigram.
 
-    ``standard_error`` is that of the lead, a ratio of sums over paired documents (Cochran 1977, equation 2.46, with
+    ``standard_error`` is that of the lead, a ratio of sums over paired documents (Cochran 1977, section 2.11, with
     documents as if drawn from an endless supply); None for a single document.
     """
     total = int(tally.bytes.sum())
