@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fromscratch.chat.dialogue_sources import dialogue_digests
 from fromscratch.core.artifact import Artifact, Draft, Origin, begin_artifact, differences, open_artifact
 from fromscratch.core.errors import FromScratchError
 from fromscratch.core.files import write_json
@@ -14,7 +15,7 @@ from fromscratch.core.lock import run_lock
 from fromscratch.core.progress import say
 from fromscratch.core.stopping import stop_at_once
 from fromscratch.core.workplace import Workplace
-from fromscratch.corpus.sources import source_digests
+from fromscratch.corpus.readers.plan import source_digests
 from fromscratch.recipe import Recipe
 
 __all__ = ["STAGES", "Stage", "StageResult", "run_stages"]
@@ -172,8 +173,10 @@ def _make(
 
 def _origin(stage: Stage, recipe: Recipe, inputs: Mapping[str, str]) -> Origin:
     settings = recipe.model_dump(mode="json", include=set(stage.sections))
-    if stage.name == "corpus":
+    if stage.name == "corpus":  # local files are inputs like any other
         inputs = {**inputs, **source_digests(recipe.corpus.sources)}
+    elif stage.name == "tune":
+        inputs = {**inputs, **dialogue_digests(recipe.tune.dialogues)}
     return Origin(stage.name, settings, inputs)
 
 
