@@ -148,7 +148,8 @@ def _start() -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "fromscratch.corpus.markup"]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     if _pipe(child.stdout).read(len(READY)) != READY:  # or every page would be recorded as a failure
-        raise RuntimeError(f"the HTML parser's process ended with status {child.wait()} before it was ready")
+        child.communicate()
+        raise RuntimeError(f"the HTML parser's process ended with status {child.returncode} before it was ready")
     return child
 
 

@@ -41,7 +41,7 @@ def read_docstrings(stream: IO[bytes], style: DocstringsFormat, reading: Reading
 def _docstrings(node: Documented) -> Iterator[str]:
     docstring = ast.get_docstring(node, clean=False)
     if docstring and docstring.strip():
-        yield inspect.cleandoc(docstring)
+        yield inspect.cleandoc(docstring).strip()
     if not isinstance(node, ast.Module):
         for each in node.body:
             if isinstance(each, Documented):

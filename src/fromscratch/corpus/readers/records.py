@@ -205,9 +205,10 @@ def read_parquet(stream: IO[bytes], style: ParquetFormat, reading: Reading) -> I
 
 
 def _string(value: Any) -> str | None:
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    return value if isinstance(value, str) and value else None
+    """A string that UTF-8 can hold (JSON can spell lone surrogates, which it cannot), or None for anything else."""
+    if isinstance(value, str):
+        value = value.encode(errors="replace")
+    return value.decode(errors="replace") if isinstance(value, bytes) and value else None
 
 
 def _pages(records: Iterable[Record], style: RecordFormat, reading: Reading) -> Iterator[Page]:
@@ -229,8 +230,7 @@ def _pages(records: Iterable[Record], style: RecordFormat, reading: Reading) -> 
 def _page(records: list[Record], style: RecordFormat, reading: Reading) -> Iterator[Page]:
     first, last = records[0], records[-1]
     number = str(first.number) if first is last else f"{first.number}-{last.number}"
-    # JSON can spell lone surrogates, which no UTF-8 text can hold.
-    content = "\n\n".join(each.text for each in records).encode(errors="replace")
+    content = "\n\n".join(each.text for each in records).encode(errors="replace")  # as in _string
     if len(content) > reading.limit_bytes:
         reading.report(number, str(TooLarge(reading.limit_bytes)))
     elif first is last:

@@ -81,6 +81,8 @@ def _find(stream: IO[bytes], beginning: re.Pattern[bytes], start: int) -> int | 
 def _page(record: WarcRecord, reading: Reading) -> Page | None:
     """The page in a record, or None where it has none for us. Raises OSError for a record that is not all there."""
     number = str(record.stream_pos)
+    if not (record.headers.get("Content-Length") or "").isdigit():
+        raise OSError("a record without a length")  # where a file was cut within a header
     url = (record.headers.get("WARC-Target-URI") or "").strip("<>") or None
     if record.record_type == WarcRecordType.conversion:
         kind: Kind | None = "text"
