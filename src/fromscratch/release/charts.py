@@ -96,7 +96,7 @@ def log_ticks(low: float, high: float) -> list[float]:
         [10.0**power * each for power in powers for each in digits]
         for digits in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 6, 8), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9))
     ]
-    within = [[value for value in each if low <= value <= high] for each in candidates]
+    within = [[round(value, 12) for value in each if low <= value <= high] for each in candidates]
     return next((each for each in within if len(each) >= 4), round_ticks(low, high))
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "Step",
     "Training",
     "gather",
+    "read_ledger_evidence",
     "resolved_recipe",
 ]
 
@@ -79,7 +80,7 @@ class Evidence:
 
 def gather(inputs: Mapping[str, Artifact], ledger: Path) -> Evidence:
     """Read what the stages wrote. Raises FromScratchError when the ledger's chain is broken."""
-    trainings, times = _read_ledger(ledger)
+    trainings, times = read_ledger_evidence(ledger)
     return Evidence(
         inputs=inputs,
         recipe=resolved_recipe(inputs.values()),
@@ -102,7 +103,8 @@ def resolved_recipe(stages: Iterable[Artifact]) -> dict[str, Any]:
     return {name: sections[name] for name in sorted(sections)}
 
 
-def _read_ledger(path: Path) -> tuple[dict[str, Training], dict[str, StageTime]]:
+def read_ledger_evidence(path: Path) -> tuple[dict[str, Training], dict[str, StageTime]]:
+    """The steps and the times of each stage, by its name, as they stand at the end of the ledger."""
     trainings: dict[str, Training] = {}
     times: dict[str, StageTime] = {}
     taken_up: set[str] = set()

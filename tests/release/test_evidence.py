@@ -1,0 +1,78 @@
+"""Evidence: the ledger read as it last held, and safetensors headers."""
+
+from pathlib import Path
+
+import pytest
+
+from fromscratch.core.errors import FromScratchError
+from fromscratch.core.ledger import Ledger
+from fromscratch.release.evidence import read_ledger_evidence
+from fromscratch.release.weights import read_header, rewrite
+from tests.release.conftest import write_weights_header
+
+
+def step(ledger: Ledger, stage: str, number: int, loss: float) -> None:
+    ledger.append(
+        "step",
+        stage=stage,
+        step=number,
+        loss=loss,
+        gradient_norm=1.0,
+        learning_rate=0.1,
+        tokens=number * 10,
+        seconds=0.5,
+    )
+
+
+def test_steps_done_again_count_once_and_an_abandoned_start_not_at_all(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "ledger.jsonl") as ledger:
+        ledger.append("stage", stage="pretrain", event="begun")
+        for number in range(1, 9):
+            step(ledger, "pretrain", number, 9.0)  # other settings, discarded by --redo
+        ledger.append("stage", stage="pretrain", event="begun")
+        for number in range(1, 5):
+            step(ledger, "pretrain", number, 5.0)
+        ledger.append("stage", stage="pretrain", event="resumed")
+        for number in range(3, 7):
+            step(ledger, "pretrain", number, 4.0)
+        ledger.append("stage", stage="pretrain", event="finished", seconds=2.5, digest="0")
+        ledger.append("stage", stage="tune", event="begun")
+        step(ledger, "tune", 1, 2.0)
+    trainings, times = read_ledger_evidence(tmp_path / "ledger.jsonl")
+    assert [(each.step, each.loss) for each in trainings["pretrain"].steps] == [
+        (1, 5.0), (2, 5.0), (3, 4.0), (4, 4.0), (5, 4.0), (6, 4.0),
+    ]  # fmt: skip
+    assert trainings["pretrain"].resumed_at == [3] and trainings["tune"].resumed_at == []
+    assert (trainings["pretrain"].tokens, trainings["pretrain"].seconds) == (60, 3.0)
+    assert (times["pretrain"].seconds, times["pretrain"].resumed, times["tune"].finished) == (2.5, 1, False)
+
+
+def test_a_changed_ledger_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    with Ledger(path) as ledger:
+        step(ledger, "pretrain", 1, 9.0)
+        step(ledger, "pretrain", 2, 8.0)
+    path.write_text(path.read_text(encoding="utf-8").replace("9.0", "3.0"), encoding="utf-8")
+    with pytest.raises(FromScratchError, match="line 1"):
+        read_ledger_evidence(path)
+
+
+def test_parameters_are_counted_from_the_header_alone(tmp_path: Path) -> None:
+    write_weights_header(tmp_path / "model.safetensors")
+    assert sum(each.parameters for each in read_header(tmp_path / "model.safetensors")) == 2 * 8000 * 256 + 688 * 1536
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 64, b"\x02\0\0\0\0\0\0\0[]", b'\x10\0\0\0\0\0\0\0{"a":{"dtype":1'])
+def test_what_is_no_safetensors_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(FromScratchError, match=r"model\.safetensors: not a safetensors file"):
+        read_header(tmp_path / "model.safetensors")
+
+
+def test_a_cut_file_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    header = b'{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}'
+    (tmp_path / "source").write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 9)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(FromScratchError, match="ends within tensor `a`"):
+        rewrite(tmp_path / "source", tmp_path / "out", {"a": "b"}, 100)
+    assert not list((tmp_path / "out").iterdir())
