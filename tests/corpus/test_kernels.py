@@ -16,7 +16,7 @@ from fromscratch.corpus.kernels import measure
 from fromscratch.corpus.metrics import METRIC_NAMES
 from fromscratch.corpus.text_buffers import text_buffers
 
-FIXTURES = Path(__file__).parent.parent / "fixtures"
+PAGES = Path(__file__).parent.parent / "fixtures" / "pages"
 BULLETS = tuple("-*•‣⁃◦▪▫■□●○▶◀·")
 SENTENCE_ENDS = tuple('.!?"”’。！？…」』؟۔।॥')
 GOPHER_STOP_WORDS = {"the", "be", "to", "of", "and", "that", "have", "with"}
@@ -34,7 +34,7 @@ def share(part: float, whole: float) -> float:
 
 def is_han(character: str) -> bool:
     name = unicodedata.name(character, "")
-    return character in "々〆〇" or ("CJK" in name and "IDEOGRAPH" in name) or "\U00020000" <= character < "\U00040000"
+    return character in "々〆〇" or (name.startswith("CJK") and "IDEOGRAPH" in name) or "𠀀" <= character < "\U00040000"
 
 
 def is_kana(character: str) -> bool:
@@ -73,7 +73,12 @@ def characters_by_definition(text: str) -> dict[str, float]:
     han = [c for c in text if is_han(c)]
     control = [c for c in text if unicodedata.category(c) in ("Cc", "Co") and c not in "\t\n\v\f\r\x85"]
     mojibake = re.findall("[\u00c2\u00c3][\u0080-\u00bf\u2013-\u203a\u20ac\u2122]|\u00e2\u20ac", text)
-    addresses = re.findall(r"(?i:https?://|www\.)[^\s<>\u3005-\u3007\u3041-\u30ff\u3400-\u9fff]*", text)
+    addresses, address = 0, False
+    for at, c in enumerate(text):
+        address = not (c.isspace() or is_han(c) or is_kana(c) or c in "<>") and (
+            address or re.match(r"https?://|www\.", text[at:], re.IGNORECASE | re.ASCII) is not None
+        )
+        addresses += address
     return {
         "characters": len(text),
         "han_share": share(len(han), len(letters)),
@@ -84,7 +89,7 @@ def characters_by_definition(text: str) -> dict[str, float]:
         "alphanumeric_share": share(len(letters) + len(digits), len(text)),
         "code_symbol_share": share(sum(c in "#$%&()*+/;<=>@[\\]^_{|}~" for c in text), len(visible)),
         "garbled_share": min(share(len(control) + text.count("\ufffd") + 2 * len(mojibake), len(text)), 1.0),
-        "url_share": share(sum(map(len, addresses)), len(text)),
+        "url_share": share(addresses, len(text)),
         "curly_braces": text.count("{") + text.count("}"),
         "lorem_ipsum": text.lower().count("lorem ipsum"),
     }
@@ -189,26 +194,22 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.lists(ALPHABET | PIECES, max_size=60).map("".join))
 def test_every_metric_follows_its_definition_on_made_up_texts(text: str) -> None:
     assert_equal(measured(text)[0], text)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.text(max_size=80))
 def test_every_metric_follows_its_definition_on_any_unicode(text: str) -> None:
     assert_equal(measured(text)[0], text)
 
 
 def test_every_metric_follows_its_definition_on_real_texts() -> None:
-    texts = [
-        path.read_text(encoding="utf-8", errors="replace")
-        for path in sorted(FIXTURES.rglob("*"))
-        if path.suffix in (".txt", ".html", ".json")
-    ]
-    texts.append(Path(np.__file__).read_text(encoding="utf-8"))
-    assert len(texts) > 10
+    paths = [each for each in sorted(PAGES.rglob("*")) if each.suffix in (".txt", ".html", ".yml")]
+    texts = [path.read_text(encoding="utf-8") for path in (*paths[::2], Path(np.__file__), Path(re.__file__))]
+    assert len(texts) > 45
     for text, found in zip(texts, measured(*texts), strict=True):
         assert_equal(found, text)
 
