@@ -1,14 +1,16 @@
 """The decoder agrees with `transformers`' Llama on the same weights, and keeps its own promises."""
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
+from torch import Tensor
 
-from fromscratch.model.arithmetic import parameters
-from fromscratch.model.attention import LONGEST_BLOCKWISE, QUERIES_PER_BLOCK, causal_attention
+from fromscratch.model.arithmetic import parameters, training_bytes
+from fromscratch.model.attention import causal_attention
 from fromscratch.model.decoder import Decoder, initialise
 from fromscratch.model.llama_names import tensor_names, to_llama_name
+from fromscratch.model.tiling import BLOCKWISE_TOKENS, QUERIES_PER_BLOCK
 
 from .conftest import VOCABULARY, peer_of, recollections, small_decoder, small_settings, trained_decoder
 
@@ -50,9 +52,9 @@ def test_attention_in_blocks_equals_attention_at_once(T: int, monkeypatch: pytes
     inputs = [torch.randn(2, T, heads, 8, generator=generator, requires_grad=True) for heads in (6, 2, 2)]
     blocks_BTHK = causal_attention(*inputs)
     gradients = torch.autograd.grad(blocks_BTHK.square().sum(), inputs)
-    monkeypatch.setattr("fromscratch.model.attention.LONGEST_BLOCKWISE", 0)
+    monkeypatch.setattr("fromscratch.model.attention.BLOCKWISE_TOKENS", 0)
     whole_BTHK = causal_attention(*inputs)
-    assert LONGEST_BLOCKWISE >= 2 * QUERIES_PER_BLOCK, "the first call went through blocks"
+    assert BLOCKWISE_TOKENS >= 2 * QUERIES_PER_BLOCK, "the first call went through blocks"
     torch.testing.assert_close(blocks_BTHK, whole_BTHK)
     torch.testing.assert_close(gradients, torch.autograd.grad(whole_BTHK.square().sum(), inputs), atol=1e-5, rtol=1e-4)
 
@@ -144,3 +146,39 @@ def test_parameters_are_those_that_were_counted_and_named(head: str) -> None:
     assert sum(each.numel() for each in decoder.parameters()) == count.total
     attention = sum(each.numel() for name, each in decoder.named_parameters() if ".attention." in name)
     assert attention == count.attention
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("tokens", [64, 300, BLOCKWISE_TOKENS + 1])
+def test_what_autograd_keeps_is_what_was_reckoned(precision: Literal["fp32", "bf16"], tokens: int) -> None:
+    decoder = small_decoder(layers=3, width=64, ffn_width=160)
+    parts = {each.untyped_storage().data_ptr() for each in decoder.parameters()}
+    kept: dict[int, Tensor] = {}
+
+    def keep(saved: Tensor) -> Tensor:
+        is_copy_of_weight = saved.dim() == 2 and saved.shape[0] <= 160 and saved.dtype == torch.bfloat16
+        if saved.untyped_storage().data_ptr() not in parts and not is_copy_of_weight:
+            kept[saved.untyped_storage().data_ptr()] = saved
+        return saved
+
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+    with autocast, torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
+        decoder.loss(*recollections(4, tokens))
+    found = sum(each.untyped_storage().nbytes() for each in kept.values())
+    found -= 4 * decoder.head_weight.numel()  # the head's gradient, which the loss makes early
+    reckoned = training_bytes(
+        decoder.settings, VOCABULARY, sequences=4, sequence_tokens=tokens, precision=precision
+    ).activations
+    assert reckoned == pytest.approx(found, rel=0.03)
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's compiler does it
+def test_the_loss_compiles_without_a_break_and_stays_the_same() -> None:
+    decoder = small_decoder()
+    batch = recollections(2, QUERIES_PER_BLOCK + 3)
+    results = []
+    for loss in (decoder.loss, torch.compile(decoder.loss, backend="aot_eager", fullgraph=True)):
+        with torch.autocast("cpu", torch.bfloat16):
+            value = loss(*batch)
+        results.append((value, torch.autograd.grad(value, list(decoder.parameters()))))
+    torch.testing.assert_close(results[0], results[1])

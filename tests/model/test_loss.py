@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fromscratch.model.loss import IGNORED, POSITIONS_PER_CHUNK, cross_entropy
+from fromscratch.model.loss import IGNORED, cross_entropy
+from fromscratch.model.tiling import LOSS_POSITIONS_CPU
 
 
 def inputs(positions: int, vocabulary: int = 500, width: int = 24) -> tuple[Tensor, Tensor, Tensor]:
@@ -22,7 +23,7 @@ def plain(hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor, z_loss: float =
     return functional.cross_entropy(logits_NV, targets_N, ignore_index=IGNORED) + z_loss * normaliser_N.square().mean()
 
 
-@pytest.mark.parametrize("positions", [1, POSITIONS_PER_CHUNK, 2 * POSITIONS_PER_CHUNK + 17])
+@pytest.mark.parametrize("positions", [1, LOSS_POSITIONS_CPU, 2 * LOSS_POSITIONS_CPU + 17])
 @pytest.mark.parametrize("z_loss", [0.0, 0.1])
 def test_loss_and_gradients_in_chunks_equal_the_plain_ones(positions: int, z_loss: float) -> None:
     hidden_ND, head_VD, targets_N = inputs(positions)
@@ -78,7 +79,7 @@ def test_only_the_gradients_that_are_asked_for_are_made() -> None:
 
 
 def test_logits_are_never_held_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    hidden_ND, head_VD, targets_N = inputs(8 * POSITIONS_PER_CHUNK)
+    hidden_ND, head_VD, targets_N = inputs(8 * LOSS_POSITIONS_CPU)
     seen: list[int] = []
     softmax = torch.softmax
     monkeypatch.setattr(
@@ -87,5 +88,5 @@ def test_logits_are_never_held_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda each: kept.append(each.numel()) or each, lambda each: each):
         cross_entropy(hidden_ND, head_VD, targets_N)
-    assert seen == [POSITIONS_PER_CHUNK] * 8
+    assert seen == [LOSS_POSITIONS_CPU] * 8
     assert max(kept) <= max(hidden_ND.numel(), head_VD.numel())

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 import fromscratch.model
-from fromscratch.model.attention import QUERIES_PER_BLOCK
 from fromscratch.model.generate import generate_batch
 from fromscratch.model.settings import Sampling
+from fromscratch.model.tiling import QUERIES_PER_BLOCK
 
 from .conftest import recollections, small_decoder
 

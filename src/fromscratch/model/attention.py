@@ -9,14 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fromscratch.model.tiling import BLOCKWISE_TOKENS, QUERIES_PER_BLOCK
+
 __all__ = ["Rotation", "cached_attention", "causal_attention", "rotation", "turned"]
-
-# On a CPU the products of small blocks beat the fused kernel by 2 to 3 times, forward and backward, and half of them
-# are skipped since nothing looks ahead. They keep their probabilities for the backward pass, B·H·T² / 2 numbers, so
-# long windows go to the fused kernel, which keeps none.
-QUERIES_PER_BLOCK = 128
-LONGEST_BLOCKWISE = 1024
-
 
 Rotation = tuple[Tensor, Tensor]
 """Cosine and sine [P, T, 1, K] of the angle of each pair at each position, as ``turned`` takes them."""
@@ -45,7 +40,7 @@ def turned(x_BTHK: Tensor, turn: Rotation) -> Tensor:
 
 def causal_attention(query_BTHK: Tensor, key_BTGK: Tensor, value_BTGK: Tensor) -> Tensor:
     """Each position attends to itself and to what came before it. Returns [B, T, H, K]."""
-    if query_BTHK.device.type == "cpu" and query_BTHK.shape[1] <= LONGEST_BLOCKWISE:
+    if query_BTHK.device.type == "cpu" and query_BTHK.shape[1] <= BLOCKWISE_TOKENS:
         return _blockwise(query_BTHK, key_BTGK, value_BTGK)
     y_BHTK = functional.scaled_dot_product_attention(
         query_BTHK.transpose(1, 2),

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from fromscratch.model.precision import compute_dtype
+from fromscratch.model.tiling import LOSS_POSITIONS_CPU, LOSS_POSITIONS_GPU
 
 __all__ = ["IGNORED", "cross_entropy"]
 
 IGNORED = -100  # the target of a position without loss, as in torch.nn.functional.cross_entropy
-POSITIONS_PER_CHUNK = 256  # few enough for the logits to stay in a CPU's cache between the passes over them
-POSITIONS_PER_CHUNK_ON_GPU = 2048
 
 
 def cross_entropy(hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor, z_loss: float = 0.0) -> Tensor:
@@ -63,7 +62,7 @@ def _summed_loss_and_gradients(
     total = torch.zeros((), device=hidden_ND.device)
     grad_hidden_ND = torch.empty_like(hidden_ND) if wanted[0] else None
     grad_head_VD = torch.zeros_like(head_VD, dtype=torch.float32) if wanted[1] else None
-    length = POSITIONS_PER_CHUNK_ON_GPU if hidden_ND.is_cuda else POSITIONS_PER_CHUNK
+    length = LOSS_POSITIONS_GPU if hidden_ND.is_cuda else LOSS_POSITIONS_CPU
     for start in range(0, len(hidden_ND), length):
         chunk = slice(start, start + length)
         hidden_CD, counted_C1, index_C1 = hidden_ND[chunk], counted_N1[chunk], index_N1[chunk]
