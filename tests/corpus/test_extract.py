@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -30,6 +31,12 @@ def parsers_end() -> Iterator[None]:
     yield
     extract._parser(os.getpid()).close()
     extract._parser.cache_clear()
+
+
+def children_seconds() -> float:
+    """Processor time of the child processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def pages(*contents: bytes, kind: str = "html", **columns: Any) -> pa.Table:
@@ -119,12 +126,13 @@ def test_what_gives_no_text_says_why(kind: str) -> None:
 
 
 def test_a_page_that_hangs_the_parser_costs_nothing_else() -> None:
-    begun = time.process_time()
+    begun, begun_children = time.process_time(), children_seconds()
     result = extract_text(pages(SOUND, ENDLESS, SOUND, ENDLESS, SOUND), 0.2)
     assert result["error"].to_pylist() == [None, "extractor_timeout", None, "extractor_timeout", None]
     assert result["text"].to_pylist() == [texts(SOUND)[0], "", texts(SOUND)[0], "", texts(SOUND)[0]]
     assert result["title"].to_pylist() == ["A title", None, "A title", None, "A title"]
     assert time.process_time() - begun < 1, "this process waits and does not work"
+    assert children_seconds() - begun_children < 4, "two pages were given 0.2 seconds each"
 
 
 CRASHING = """

@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import io
 import json
 import lzma
 from pathlib import Path
@@ -16,6 +17,7 @@ from fromscratch.core.settings import validate_settings
 from fromscratch.corpus.readers import pages as pages_module
 from fromscratch.corpus.readers.pages import PAGES, read_pages
 from fromscratch.corpus.readers.plan import plan_reads
+from fromscratch.corpus.readers.streams import TooLarge, read_whole
 from fromscratch.corpus.sources import FilesSource
 
 
@@ -95,6 +97,14 @@ def test_a_bomb_costs_no_more_than_the_limit_and_the_rest_is_read(tmp_path: Path
     rows, unreadable = read(tmp_path, largest_megabytes=1.5)
     assert [row["content"] for row in rows] == [b"text"]
     assert unreadable == [{"place": f"{tmp_path.name}/a.txt.zst", "why": "larger than 1.5 MB"}]
+
+
+def test_no_more_is_unpacked_than_shows_that_it_is_too_much() -> None:
+    stream = io.BytesIO(bytes(10_000))
+    with pytest.raises(TooLarge, match=r"larger than 0\.001 MB"):
+        read_whole(stream, 1000)
+    assert stream.tell() == 1001
+    assert read_whole(io.BytesIO(bytes(1000)), 1000) == bytes(1000)
 
 
 def test_batches_are_bounded_and_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

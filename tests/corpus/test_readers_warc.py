@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fromscratch.core.errors import FromScratchError
+from fromscratch.corpus.readers import warc
 from fromscratch.corpus.readers.pages import read_pages
 from fromscratch.corpus.readers.plan import plan_reads
 from fromscratch.corpus.sources import FilesSource
@@ -135,6 +136,16 @@ def test_a_broken_record_is_counted_once_and_costs_only_itself(
     assert rows == [(f"http://e.org/{number}", page(number)) for number in range(PAGES_WRITTEN) if number not in lost]
     assert len(unreadable) == 1, unreadable
     assert unreadable[0]["place"].startswith(path.name)
+
+
+@pytest.mark.parametrize("scan_bytes", [1, 7, 100, 1000])
+def test_the_next_record_is_found_wherever_the_search_is_cut(
+    tmp_path: Path, scan_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warc, "SCAN_BYTES", scan_bytes)
+    path = tmp_path / "a.warc.gz"
+    path.write_bytes(zeros_at(30, 20)(*crawl(zipped=True)))
+    assert [url[-1] for url, _ in read(path)[0]] == ["0", "1", "3", "4", "5"]
 
 
 def test_two_broken_records_are_counted_twice(tmp_path: Path) -> None:

@@ -26,9 +26,8 @@ DONE, FAILED, UNDECODABLE = range(3)
 # What only a whole document has. Without it, "main content" has no meaning and nothing may be thrown away.
 DOCUMENT = re.compile(r"<\s*(?:!doctype|html|body|head)\b", re.IGNORECASE)
 DOCUMENT_WITHIN = 4096
-DEPTH_OF_NAVIGATION = 3  # elements below the body, from which on resiliparse lets a list be content
+DEPTH_OF_NAVIGATION = 3  # below the body, to which resiliparse expects navigation
 SHALLOW_LISTS = "body > ul, body > * > ul, body > * > * > ul"
-MOSTLY = 0.5
 BLANK_LINES = re.compile(r"\n{3,}")
 
 
@@ -40,24 +39,23 @@ def html_text(html: str) -> tuple[str | None, str]:
     tree = HTMLTree.parse(html)
     whole = DOCUMENT.search(html, 0, DOCUMENT_WITHIN) is not None
     if whole:
-        _keep_lists_of_prose(tree)
+        _lower_lists(tree)
     text = extract_plain_text(tree, main_content=whole, alt_texts=False)
     title = " ".join(tree.title.split()) if whole and tree.title else None
     return title or None, BLANK_LINES.sub("\n\n", text).strip()
 
 
-def _keep_lists_of_prose(tree: HTMLTree) -> None:
-    """Move lists near the root down, unless they are mostly links: resiliparse takes each of them for navigation.
+def _lower_lists(tree: HTMLTree) -> None:
+    """Wrap lists near the root, each of which resiliparse takes for the navigation of a site, whatever it says.
 
-    On plain pages of documentation that rule alone cost up to three quarters of the text.
+    On plain pages of documentation that rule alone cost up to three quarters of the text. Lower down it looks at the
+    share of links, and so lists of links still go.
     """
     for each in tree.body.query_selector_all(SHALLOW_LISTS) if tree.body else ():
-        linked = sum(len(link.text_content or "") for link in each.query_selector_all("a"))
-        if linked < MOSTLY * len(each.text_content or "") and not each.matches("ul ul"):
-            for _ in range(DEPTH_OF_NAVIGATION):
-                around = cast(ElementNode, tree.create_element("div"))
-                each.replace_with(around)
-                around.append_child(each)
+        for _ in range(DEPTH_OF_NAVIGATION):
+            around = cast(ElementNode, tree.create_element("div"))
+            each.replace_with(around)
+            around.append_child(each)
 
 
 def main() -> None:

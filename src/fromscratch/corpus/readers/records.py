@@ -176,7 +176,7 @@ def _json(stream: IO[bytes], reading: Reading, collect: Any = None) -> Any:
 
 
 def read_parquet(stream: IO[bytes], style: ParquetFormat, reading: Reading) -> Iterator[Page]:
-    """A record a row; rows whose text is null are passed over."""
+    """A record a row; a null is an empty text."""
     try:
         file = pq.ParquetFile(stream, pre_buffer=False)
         names = file.schema_arrow.names
@@ -192,8 +192,7 @@ def read_parquet(stream: IO[bytes], style: ParquetFormat, reading: Reading) -> I
                 for text, title, url in zip(
                     columns[style.text], columns.get(style.title, nothing), columns.get(style.url, nothing), strict=True
                 ):
-                    if text is not None:
-                        yield Record(number, _string(text) or "", _string(title), _string(url))
+                    yield Record(number, _string(text) or "", _string(title), _string(url))
                     number += 1
 
         yield from _pages(records(), style, reading)
