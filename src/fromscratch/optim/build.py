@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from fromscratch.core.errors import FromScratchError
+from fromscratch.optim.muon import MuonOptimizer
 from fromscratch.optim.settings import AdamW, Muon, Optimizer
 
 __all__ = ["Updater", "build_optimizer"]
@@ -88,12 +89,7 @@ def _build_muon(settings: Muon, named: Named) -> torch.optim.Optimizer:
                 f"`matrices` gives Muon the parameter {name!r} of {parameter.ndim} dimensions",
                 "set `matrices.dimensions` = 2, or leave the name out by `matrices.except_names`",
             )
-    return torch.optim.Muon(
-        _group(named, settings.peak_learning_rate, settings.weight_decay),
-        momentum=settings.momentum,
-        ns_steps=settings.newton_schulz_steps,
-        adjust_lr_fn={"spectral": "original", "adamw": "match_rms_adamw"}[settings.update_scale],
-    )
+    return MuonOptimizer(_group(named, settings.peak_learning_rate, settings.weight_decay), settings)
 
 
 def _build_adamw(settings: AdamW, named: Named) -> torch.optim.Optimizer:

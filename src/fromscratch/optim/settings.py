@@ -83,8 +83,12 @@ class Muon(Settings):
     weight_decay: float = Field(default=0.01, ge=0)
     """Share of a weight taken away each step, times the learning rate."""
 
-    newton_schulz_steps: int = Field(default=5, ge=1, lt=100)
-    """Iterations that drive the singular values of an update towards 1; each costs three matrix products."""
+    iteration: Literal["polar_express", "jordan"] = "polar_express"
+    """Polynomials that drive the singular values of an update towards 1: the best one for each step (Amsel et al.
+    2025, arXiv:2505.16932), or the same one throughout, as in the first Muon and in torch's."""
+
+    iterations: int = Field(default=4, ge=1, le=7)
+    """How many of them; each costs three matrix products."""
 
     update_scale: Literal["spectral", "adamw"] = "spectral"
     """`spectral` scales an update by √max(1, rows/columns); `adamw` by 0.2·√max(rows, columns), so that a learning
