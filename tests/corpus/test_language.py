@@ -16,7 +16,7 @@ from fromscratch.corpus.shard import measure_texts
 UDHR = Path(__file__).parent.parent / "fixtures" / "pages" / "html" / "udhr"
 LANGUAGES = {
     "arb": "ar", "cmn_hans": "zh", "cmn_hant": "zh", "deu_1996": "de", "eng": "en", "fra": "fr", "hin": "hi",
-    "ita": "it", "jpn": "ja", "kor": "ko", "por_PT": "pt", "rus": "ru", "spa": "es", "tha": "th", "vie": "vi",
+    "ita": "it", "jpn": "ja", "kor": "ko", "por_PT": "pt", "rus": "ru", "spa": "es", "tha": "th", "vie": "vi",  # codespell:ignore
 }  # fmt: skip
 
 
