@@ -16,7 +16,7 @@ from fromscratch.tokenizer.train import train_tokenizer
 from tests.make_corpus import make_corpus
 
 ENGLISH = "The whale surfaced near the ship, and the sailors shouted that the whale was 12 metres long.\n"
-CHINESE = "鲸鱼浮出水面，水手们大声呼喊。鲸鱼长12米，非常巨大！\n"
+CHINESE = "鲸鱼浮出水面，水手们用whale一词呼喊。鲸鱼长12米，非常巨大！\n"
 CODE = inspect.getsource(argparse)
 
 

@@ -145,6 +145,12 @@ def test_a_corpus_with_nothing_to_learn_from_is_refused(tmp_path: Path) -> None:
         run_stage(tmp_path / "a", empty, TokenizerSettings())
 
 
+def test_a_weight_for_a_language_that_is_not_there_is_refused(corpus: Artifact, tmp_path: Path) -> None:
+    with pytest.raises(FromScratchError, match=r"`tokenizer\.language_weights\.zz`") as refused:
+        run_stage(tmp_path, corpus, TokenizerSettings(language_weights={"zz": 2.0}))
+    assert "`zh`" in refused.value.hint
+
+
 def test_a_damaged_corpus_file_is_named(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path / "corpus", [{"text": ENGLISH}] * 9)
     damaged = corpus.path / "documents" / "00000.parquet"

@@ -46,7 +46,8 @@ def test_the_sequences_are_the_same_for_every_batch_size(shards: Path) -> None:
 
 
 def test_another_seed_gives_another_order(shards: Path) -> None:
-    assert not np.array_equal(plan_of(shards, seed=1).batch(0), plan_of(shards, seed=2).batch(0))
+    one_group = {"zh/books": 1.0}  # so that only the order of its windows can differ
+    assert not np.array_equal(plan_of(shards, one_group, seed=1).batch(0), plan_of(shards, one_group, seed=2).batch(0))
 
 
 def test_an_epoch_shows_every_window_once_and_the_next_in_another_order(shards: Path) -> None:

@@ -15,6 +15,7 @@ from fromscratch.core.artifact import Artifact, Draft
 from fromscratch.core.errors import FromScratchError
 from fromscratch.core.files import atomic_write, write_json
 from fromscratch.core.progress import Advance, progress, say
+from fromscratch.core.settings import did_you_mean
 from fromscratch.core.workplace import Workplace
 from fromscratch.tokenizer.load import FILE_NAME, load_tokenizer
 from fromscratch.tokenizer.measure import measure
@@ -31,11 +32,18 @@ def train_tokenizer(
 ) -> Mapping[str, Any]:
     """The stage: writes ``tokenizer.json`` and ``measure.json``. Reads the train documents and measures the held out.
 
-    Raises FromScratchError when no document is left to learn from.
+    Raises FromScratchError when no document is left to learn from, and for a weight of a language that is not there.
     """
     corpus = inputs["corpus"].path
     begun = time.monotonic()
-    rates = sample_rates(train_bytes(corpus), tokenizer.language_weights, tokenizer.sample_bytes)
+    available = train_bytes(corpus)
+    for language in tokenizer.language_weights:
+        if available and language not in available:
+            raise FromScratchError(
+                f"`tokenizer.language_weights.{language}`: {corpus} has no train document in that language",
+                did_you_mean(language, list(available)),
+            )
+    rates = sample_rates(available, tokenizer.language_weights, tokenizer.sample_bytes)
     tally: dict[str, dict[str, int]] = {}
     with progress("tokenizer", total=None) as advance:
         texts = _tallied(sample_documents(corpus, rates, seed), tally, advance)
