@@ -26,6 +26,7 @@ def test_sentences_end_where_english_and_chinese_end_them() -> None:
         " “Yes.”",
     ]
     assert sentences("比喻多余。也说“画蛇”。后来") == ["比喻多余。", "也说“画蛇”。"]
+    assert sentences("Yahoo! is a site. It is old.") == ["Yahoo! is a site.", " It is old."]
     assert sentences("Version 3.11 is out.") == ["Version 3.11 is out."]
 
 

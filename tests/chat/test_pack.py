@@ -130,6 +130,17 @@ def test_batch_i_is_the_same_in_whatever_order_batches_are_asked_for() -> None:
     assert any(not torch.equal(fresh(seed=6).batch(i)[0], expected[i]) for i in range(3))
 
 
+def test_the_seed_picks_which_examples_come_first() -> None:
+    large = {"a": numbered(20, 1000)}
+
+    def first_window(seed: int) -> set[int]:
+        batches = DialogueBatches(large, {"a": 1}, seed, batch_sequences=2)
+        return {int(each.tokens[0]) for i in range(WINDOW_BATCHES) for each in batches.examples(i)}
+
+    assert first_window(5) == first_window(5)
+    assert len(first_window(5) & first_window(6)) < 20, "64 of 1,000 each"
+
+
 def test_sources_give_what_their_weights_say_and_nothing_twice_before_all_once() -> None:
     sources = {"large": numbered(20, 1000), "small": numbered(21, 10)}
     batches = DialogueBatches(sources, {"large": 3, "small": 1}, seed=0, batch_sequences=8)

@@ -1,10 +1,12 @@
 """Settings of chat tuning: what makes no sense is refused with the place."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import model_validator
 
+from fromscratch.chat.dialogue_sources import ChatterbotDialogues, JsonLinesDialogues, dialogue_digests
 from fromscratch.chat.settings import TuneSettings, refuse_unknown_places
 from fromscratch.core.errors import FromScratchError
 from fromscratch.core.settings import Settings, validate_settings
@@ -79,3 +81,23 @@ def test_places_that_the_recipe_does_not_name_are_refused_before_anything_runs(
     with pytest.raises(FromScratchError) as refused:
         validate_settings(Recipe, {"tune": LOOP | {"dialogues": {"a": dialogues}}}, "recipe.toml")
     assert message in refused.value.message and hint in refused.value.hint
+
+
+def test_local_dialogues_have_a_digest_that_follows_their_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "talks" / "en").mkdir(parents=True)
+    (tmp_path / "talks" / "en" / "a.jsonl").write_text("{}")
+    sources = {
+        "packed": ChatterbotDialogues(package="talks"),
+        "missing": JsonLinesDialogues(path="nowhere"),
+        "folder": JsonLinesDialogues(path="talks"),
+        "file": JsonLinesDialogues(path="talks/en/a.jsonl"),
+    }
+    before = dialogue_digests(sources)
+    assert sorted(before) == ["dialogues.file", "dialogues.folder"]
+    assert dialogue_digests(sources) == before
+    (tmp_path / "talks" / "en" / "a.jsonl").write_text("{ }")
+    after = dialogue_digests(sources)
+    assert all(after[name] != before[name] for name in before)

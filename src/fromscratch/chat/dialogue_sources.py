@@ -1,13 +1,23 @@
 """Where the conversations of chat tuning come from: readers' settings, told apart by their `kind`."""
 
 import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from fromscratch.core.files import digest_file, digest_value
 from fromscratch.core.settings import Settings, refuse
 
-__all__ = ["ChatterbotDialogues", "DerivedDialogues", "DialogueSource", "FileDialogues", "JsonLinesDialogues"]
+__all__ = [
+    "ChatterbotDialogues",
+    "DerivedDialogues",
+    "DialogueSource",
+    "FileDialogues",
+    "JsonLinesDialogues",
+    "dialogue_digests",
+]
 
 
 Strings = tuple[Annotated[str, Field(min_length=1)], ...]
@@ -113,3 +123,17 @@ class DerivedDialogues(SourceSettings):
 
 
 DialogueSource = Annotated[ChatterbotDialogues | JsonLinesDialogues | DerivedDialogues, Field(discriminator="kind")]
+
+
+def dialogue_digests(dialogues: Mapping[str, DialogueSource]) -> dict[str, str]:
+    """`dialogues.NAME` → SHA-256 (hex) over the local files of each source that has any; packages are pinned anyhow.
+
+    A path that is not there has no digest: whoever reads it says so.
+    """
+    digests = {}
+    for name, source in dialogues.items():
+        if isinstance(source, FileDialogues) and source.path is not None and Path(source.path).exists():
+            root = Path(source.path)
+            files = [root] if root.is_file() else sorted(each for each in root.rglob("*") if each.is_file())
+            digests[f"dialogues.{name}"] = digest_value([[str(each), digest_file(each)] for each in files])
+    return digests
