@@ -6,7 +6,7 @@ import pytest
 
 from fromscratch.core.errors import FromScratchError
 from fromscratch.core.ledger import Ledger
-from fromscratch.release.evidence import read_ledger_evidence
+from fromscratch.release.evidence import read_times, read_trainings
 from fromscratch.release.weights import read_header, rewrite
 from tests.release.conftest import write_weights_header
 
@@ -38,13 +38,36 @@ def test_steps_done_again_count_once_and_an_abandoned_start_not_at_all(tmp_path:
         ledger.append("stage", stage="pretrain", event="finished", seconds=2.5, digest="0")
         ledger.append("stage", stage="tune", event="begun")
         step(ledger, "tune", 1, 2.0)
-    trainings, times = read_ledger_evidence(tmp_path / "ledger.jsonl")
+    trainings = read_trainings(tmp_path / "ledger.jsonl")
     assert [(each.step, each.loss) for each in trainings["pretrain"].steps] == [
         (1, 5.0), (2, 5.0), (3, 4.0), (4, 4.0), (5, 4.0), (6, 4.0),
     ]  # fmt: skip
     assert trainings["pretrain"].resumed_at == [3] and trainings["tune"].resumed_at == []
     assert (trainings["pretrain"].tokens, trainings["pretrain"].seconds) == (60, 3.0)
-    assert (times["pretrain"].seconds, times["pretrain"].resumed, times["tune"].finished) == (2.5, 1, False)
+
+
+def test_the_time_of_a_stage_counts_what_a_killed_process_did_up_to_its_last_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("fromscratch.core.ledger.time.time", lambda: clock[0])
+    with Ledger(tmp_path / "ledger.jsonl") as ledger:
+        for at, event, facts in (
+            (100, "begun", {}),
+            (900, "begun", {}),  # with other settings: the first attempt does not count
+            (1000, "resumed", {}),
+            (1030, "finished", {"seconds": 29.5}),
+        ):
+            clock[0] = float(at)
+            ledger.append("stage", stage="pretrain", event=event, **facts)
+            if at == 900:
+                clock[0] = 960.0
+                step(ledger, "pretrain", 1, 5.0)
+        ledger.append("stage", stage="tune", event="begun")
+    times = read_times(tmp_path / "ledger.jsonl")
+    assert list(times) == ["pretrain"]
+    assert (times["pretrain"].seconds, times["pretrain"].resumed) == (60 + 29.5, 1)
+    assert read_times(tmp_path / "none.jsonl") == {}
 
 
 def test_a_changed_ledger_is_refused(tmp_path: Path) -> None:
@@ -54,7 +77,7 @@ def test_a_changed_ledger_is_refused(tmp_path: Path) -> None:
         step(ledger, "pretrain", 2, 8.0)
     path.write_text(path.read_text(encoding="utf-8").replace("9.0", "3.0"), encoding="utf-8")
     with pytest.raises(FromScratchError, match="line 1"):
-        read_ledger_evidence(path)
+        read_trainings(path)
 
 
 def test_parameters_are_counted_from_the_header_alone(tmp_path: Path) -> None:

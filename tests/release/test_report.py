@@ -127,7 +127,7 @@ def test_lost_ground_is_said_as_plainly_as_gains(tmp_path: Path) -> None:
     draft = begin_artifact(tmp_path / "other", Origin("evaluate", {}, {}))
     (draft.folder / "scores.json").write_text(json.dumps(scores), encoding="utf-8")
     text = render_report({**run.inputs, "evaluate": draft.finish()}, run.ledger, "demo")
-    assert "It beats the bigram in English and code of English, Chinese and code." in text
+    assert "It beats the bigram in English and code, but not in Chinese." in text
     assert "23.4\u00a0% more in Chinese" in text and '<b class="bad">3.000</b>' in text
 
 

@@ -93,7 +93,7 @@ def card(evidence: Evidence, release: ReleaseSettings, name: str) -> Row:
         "corpus": funnel["lead"],
         "sources": sources_chapter(evidence.funnel["sources"])["rows"],
         "steps": [{**each, "dropped": _losses(each["dropped"])} for each in funnel["steps"]],
-        "tuning_data": listed([f"{each['conversations']} conversations of {each['name']}" for each in dialogues]),
+        "tuning_data": listed([f"{each['conversations']} conversations of `{each['name']}`" for each in dialogues]),
         "tokens": _tokens(evidence),
         "training": training_text(evidence),
         "scores": [{**each, "title": f"{'' if each['is_language'] else '– '}{each['title']}"} for each in scores],

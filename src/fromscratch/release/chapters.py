@@ -31,6 +31,7 @@ from fromscratch.release.wording import (
     listed,
     share,
     short_count,
+    signed,
 )
 
 __all__ = ["chapters"]
@@ -68,7 +69,7 @@ def chapters(evidence: Evidence, release: Artifact, name: str) -> Row:
         "evaluation": _evaluation(evidence.scores),
         "answers": {"rows": answer_rows(evidence.scores), "samples": evidence.scores["samples"]},
         "release": {"lead": _gates_in_words(gates), "gates": _gates(gates), "snippet": chat_snippet("release/model")},
-        "record": _record(evidence, release),
+        "record": _record(evidence),
     }
 
 
@@ -82,7 +83,7 @@ def _summary(evidence: Evidence) -> str:
         leads.append(f"{share(abs(row['bigram'] - row['model']), row['bigram'])} {fewer} in {in_sentence(language)}")
     return (
         f"A chat model of {short_count(evidence.parameters)} parameters in the layout of Llama, made from nothing but "
-        f"{bytes_text(read['bytes'])} of raw text{took}; {bytes_text(kept['bytes'])} of it were kept for training. "
+        f"{bytes_text(read['bytes'])} of raw text{took}; {bytes_text(kept['bytes'])} of it were kept. "
         f"Bits per byte of held-out text, against a bigram model of the same tokens: {', '.join(leads)}."
     )
 
@@ -152,19 +153,20 @@ def _training(evidence: Evidence) -> Row:
         "shape": shape_rows(evidence),
         "dialogues": dialogue_rows(evidence),
         "curves": [
-            _curves(title, evidence.trainings[stage])
+            _curves(title, evidence.trainings[stage], evidence.inputs[stage].facts)
             for stage, title in CURVES.items()
             if stage in evidence.trainings and len(evidence.trainings[stage].steps) > 1
         ],
     }
 
 
-def _curves(title: str, training: Training) -> Row:
+def _curves(title: str, training: Training, facts: Mapping[str, Any]) -> Row:
     steps = training.steps
     resumed = sorted(set(training.resumed_at))
     note = (
         f"{count(len(steps))} steps, {short_count(training.tokens)} tokens with a loss, {duration(training.seconds)}, "
-        f"{count(training.tokens / max(1e-9, training.seconds))} tokens a second. "
+        f"{count(training.tokens / max(1e-9, training.seconds))} tokens a second"
+        f"{_place(facts)}. "
         "The pale band holds every step, spikes included; the line is a trimmed mean of neighbouring steps."
     )
     if resumed:
@@ -187,6 +189,14 @@ def _curves(title: str, training: Training) -> Row:
     return {"title": title, "note": note, "charts": [{"plot": plot, "note": text} for plot, text in charts if plot]}
 
 
+def _place(facts: Mapping[str, Any]) -> str:
+    """On what a training ran, as its stage says."""
+    if "device" not in facts:
+        return ""
+    threads = f"{facts['threads']} {'thread' if facts['threads'] == 1 else 'threads'} of the CPU"
+    return f" on {threads if facts['device'] == 'cpu' else facts['device']} in {facts['precision']}"
+
+
 def _plot(
     title: str, steps: Sequence[Step], field: str, marks: Sequence[int], *, log: bool = False, smooth: bool = True
 ) -> Plot | None:
@@ -195,7 +205,7 @@ def _plot(
 
 
 def _tail(steps: Sequence[Step]) -> Sequence[Step]:
-    return steps[-max(1, len(steps) // 50) :]
+    return steps[-max(10, len(steps) // 50) :]
 
 
 def _tail_mean(steps: Sequence[Step]) -> float:
@@ -205,21 +215,24 @@ def _tail_mean(steps: Sequence[Step]) -> float:
 def _evaluation(scores: Mapping[str, Any]) -> Row:
     languages, ordered = by_language(scores["by_language"]), ordered_scores(scores)
     most = max((row["uniform"] for _, row, _ in ordered), default=1.0) * 1.02
-    spoken = [in_sentence(code) for code, _ in languages]
-    ahead = [in_sentence(code) for code, row in languages if row["model"] < row["bigram"]]
-    verdict = f"It beats the bigram in {listed(ahead) or 'none'}" + (
-        "." if ahead == spoken else f" of {listed(spoken)}."
-    )
     return {
         "lead": (
             "Bits that the model needs for a byte of text that it never saw, beside three baselines with the same "
             f"tokenizer, fitted on exactly the {short_count(scores['trained_tokens'])} tokens that it was trained on. "
-            f"{verdict}"
+            f"{_verdict(languages)}"
         ),
         "rows": [{**score_row(title, row, is_language), **_dots(row, most)} for title, row, is_language in ordered],
         "ticks": [Tick(100 * each / most, f"{each:g}") for each in round_ticks(0, most)],
         "note": _evaluation_note(languages, scores["bits_per_byte"]),
     }
+
+
+def _verdict(languages: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+    ahead = [in_sentence(code) for code, row in languages if row["model"] < row["bigram"]]
+    behind = [in_sentence(code) for code, row in languages if row["model"] >= row["bigram"]]
+    if not ahead:
+        return f"It does not beat the bigram in {listed(behind)}."
+    return f"It beats the bigram in {listed(ahead)}" + (f", but not in {listed(behind)}." if behind else ".")
 
 
 def _dots(row: Mapping[str, float], most: float) -> Row:
@@ -239,7 +252,7 @@ def _evaluation_note(languages: Sequence[tuple[str, Mapping[str, Any]]], by_grou
     parts = []
     if all(row.get("standard_error") for _, row in languages):
         leads = [
-            f"{in_sentence(code)} {row['bigram'] - row['model']:.3f} ± {row['standard_error']:.3f}"
+            f"{in_sentence(code)} {signed(row['bigram'] - row['model'])} ± {row['standard_error']:.3f}"
             for code, row in languages
         ]
         parts.append(f"Lead over the bigram in bits per byte, with its standard error over documents: {listed(leads)}.")
@@ -269,31 +282,26 @@ def _gates(gates: Sequence[Mapping[str, Any]]) -> list[Row]:
     return [{**each, "tone": TONES[each["verdict"]]} for each in gates]
 
 
-def _record(evidence: Evidence, release: Artifact) -> Row:
-    stages = [*evidence.inputs.values()]
-    if release not in stages:
-        stages.append(release)
+def _record(evidence: Evidence) -> Row:
     total = sum(each.seconds for each in evidence.times.values())
     times, left = [], 0.0
     for stage, time in evidence.times.items():
-        if time.finished:
-            times.append(_time_row(stage, time.seconds, left, total))
-            left += time.seconds
+        times.append(_time_row(stage, time.seconds, left, total))
+        left += time.seconds
     resumed = [f"{stage} ({each.resumed}×)" for stage, each in evidence.times.items() if each.resumed]
     if times:
         times.append({**_time_row("all", total, 0.0, total), "is_sum": True})
     return {
         "lead": "What a stage made is known by its digest, and each stage names the digests of what it was made from.",
         "times": times,
-        "time_note": f"Taken up again after a stop: {listed(resumed)}. The time is that of the last part."
-        * bool(resumed),
+        "time_note": f"Taken up again after a stop: {listed(resumed)}." * bool(resumed),
         "stages": [
             {
                 "name": each.origin.kind,
                 "digest": each.digest,
                 "code": f"{each.manifest['code']['version']} · {each.manifest['code']['digest'][:12]}",
             }
-            for each in stages
+            for each in evidence.inputs.values()
         ],
     }
 

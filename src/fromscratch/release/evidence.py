@@ -16,7 +16,8 @@ __all__ = [
     "Step",
     "Training",
     "gather",
-    "read_ledger_evidence",
+    "read_times",
+    "read_trainings",
     "resolved_recipe",
 ]
 
@@ -51,7 +52,10 @@ class Training:
 
 @dataclass
 class StageTime:
-    """How long a stage worked, in seconds, and how often it was taken up again after a stop."""
+    """How long a stage worked, in seconds, and how often it was taken up again after a stop.
+
+    What was lost with a killed process counts up to the last line that it left in the ledger.
+    """
 
     seconds: float = 0.0
     resumed: int = 0
@@ -80,7 +84,6 @@ class Evidence:
 
 def gather(inputs: Mapping[str, Artifact], ledger: Path) -> Evidence:
     """Read what the stages wrote. Raises FromScratchError when the ledger's chain is broken."""
-    trainings, times = read_ledger_evidence(ledger)
     return Evidence(
         inputs=inputs,
         recipe=resolved_recipe(inputs.values()),
@@ -90,8 +93,8 @@ def gather(inputs: Mapping[str, Artifact], ledger: Path) -> Evidence:
         model=_json(inputs["tune"].file("model.json")),
         tensors=read_header(inputs["tune"].file("model.safetensors")),
         scores=_json(inputs["evaluate"].file("scores.json")),
-        trainings=trainings,
-        times=times,
+        trainings=read_trainings(ledger),
+        times={stage: time for stage, time in read_times(ledger).items() if stage in inputs},
     )
 
 
@@ -103,12 +106,11 @@ def resolved_recipe(stages: Iterable[Artifact]) -> dict[str, Any]:
     return {name: sections[name] for name in sorted(sections)}
 
 
-def read_ledger_evidence(path: Path) -> tuple[dict[str, Training], dict[str, StageTime]]:
-    """The steps and the times of each stage, by its name, as they stand at the end of the ledger."""
+def read_trainings(ledger: Path) -> dict[str, Training]:
+    """The steps of each training stage as they stand at the end of the ledger. No ledger has none."""
     trainings: dict[str, Training] = {}
-    times: dict[str, StageTime] = {}
     taken_up: set[str] = set()
-    for line in read_ledger(path) if path.exists() else ():
+    for line in read_ledger(ledger) if ledger.exists() else ():
         if line["kind"] == "step":
             training = trainings.setdefault(line["stage"], Training())
             while training.steps and training.steps[-1].step >= line["step"]:  # what a crash lost and was done again
@@ -117,19 +119,36 @@ def read_ledger_evidence(path: Path) -> tuple[dict[str, Training], dict[str, Sta
                 taken_up.remove(line["stage"])
                 training.resumed_at.append(line["step"])
             training.steps.append(Step(**{name: line[name] for name in Step.__dataclass_fields__}))
-        elif line["kind"] == "stage":
-            stage, event = line["stage"], line["event"]
-            if event == "begun":  # a new start: an earlier attempt, perhaps with other settings, is not this one's
-                times[stage] = StageTime()
-                trainings.pop(stage, None)
-                taken_up.discard(stage)
-            elif event == "resumed":
-                times.setdefault(stage, StageTime()).resumed += 1
-                taken_up.add(stage)
-            elif event == "finished":
-                times.setdefault(stage, StageTime()).seconds = line["seconds"]
-                times[stage].finished = True
-    return trainings, times
+        elif line["kind"] == "stage" and line["event"] == "begun":
+            # A new start: an earlier attempt, perhaps with other settings, is not this one's.
+            trainings.pop(line["stage"], None)
+            taken_up.discard(line["stage"])
+        elif line["kind"] == "stage" and line["event"] == "resumed":
+            taken_up.add(line["stage"])
+    return trainings
+
+
+def read_times(ledger: Path) -> dict[str, StageTime]:
+    """The time of each finished stage, in the order in which they were begun."""
+    times: dict[str, StageTime] = {}
+    started: dict[str, float] = {}
+    last: dict[str, float] = {}
+    for line in read_ledger(ledger) if ledger.exists() else ():
+        stage = line.get("stage", "")
+        if line["kind"] == "stage" and line["event"] == "begun":
+            times[stage] = StageTime()
+        elif line["kind"] == "stage" and line["event"] == "resumed":
+            time = times.setdefault(stage, StageTime())
+            time.seconds += last.get(stage, 0.0) - started.get(stage, 0.0)
+            time.resumed += 1
+        elif line["kind"] == "stage" and line["event"] == "finished":
+            time = times.setdefault(stage, StageTime())
+            time.seconds += line["seconds"]
+            time.finished = True
+        if line["kind"] == "stage" and line["event"] in ("begun", "resumed"):
+            started[stage] = line["time"]
+        last[stage] = line["time"]
+    return {stage: time for stage, time in times.items() if time.finished}
 
 
 def _json(path: Path) -> dict[str, Any]:

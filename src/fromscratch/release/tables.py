@@ -83,7 +83,7 @@ def dialogue_rows(evidence: Evidence) -> list[Row]:
             "conversations": count(each["conversations"]),
             "learnt_tokens": count(each["learnt_tokens"]),
             "share": share(each["share"], 1),
-            "passes": f"{each['passes']:.1f}",
+            "passes": f"{each['passes']:.2g}",
             "dropped": ", ".join(f"{reason_text(reason)} {count(lost)}" for reason, lost in each["dropped"].items()),
         }
         for name, each in sorted(sources.items(), key=lambda pair: (-pair[1]["share"], pair[0]))

@@ -16,6 +16,7 @@ __all__ = [
     "listed",
     "share",
     "short_count",
+    "signed",
 ]
 
 # A number and its unit stay on one line.
@@ -78,6 +79,11 @@ def change(value: float, against: float) -> str:
 def bits(value: float | None) -> str:
     """Bits per byte to three places."""
     return "–" if value is None or not math.isfinite(value) else f"{value:.3f}"
+
+
+def signed(value: float) -> str:
+    """A number of either sign to three places, with a real minus."""
+    return f"{value:.3f}".replace("-", "−")
 
 
 def duration(seconds: float) -> str:
