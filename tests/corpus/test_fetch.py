@@ -90,6 +90,21 @@ def test_files_lie_under_their_own_names_and_no_setup_code_has_run(shelf: Path, 
     assert not marker.exists()
 
 
+def test_the_form_is_the_recipe_s_choice_and_not_that_of_pip_s_settings(
+    shelf: Path, draft: Draft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_sdist(shelf, tmp_path / "marker")
+    wheel = shelf / "old_texts-0.3-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("a.txt", "text")
+    built = source.model_copy(update={"form": "wheel", "sha256": digest(wheel)})
+    monkeypatch.setenv("PIP_ONLY_BINARY", ":all:")
+    assert fetch(draft, {"a": source})[0]["files"]["a"]["file"] == "old-texts-0.3.tar.gz"
+    monkeypatch.delenv("PIP_ONLY_BINARY")
+    monkeypatch.setenv("PIP_NO_BINARY", ":all:")
+    assert fetch(draft, {"a": built})[0]["files"]["a"]["file"] == "old_texts-0.3-py3-none-any.whl"
+
+
 def test_what_has_arrived_is_kept_and_what_was_damaged_is_fetched_again(
     shelf: Path, draft: Draft, tmp_path: Path
 ) -> None:
@@ -155,6 +170,20 @@ def test_a_python_without_pip_is_told_so(
     with pytest.raises(FromScratchError, match="cannot be driven: ImportError: no pip here") as caught:
         fetch(draft, {"new": make_wheel(shelf)})
     assert "ensurepip" in caught.value.hint
+
+
+def test_a_disk_that_takes_no_more_is_said_as_such(
+    shelf: Path, draft: Draft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = tmp_path / "site"
+    full.mkdir()
+    (full / "sitecustomize.py").write_text(
+        "import shutil\ndef full(*_): raise OSError(28, 'No space left on device', 'x.whl')\nshutil.copyfile = full\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(full))
+    with pytest.raises(OSError, match="No space left") as caught:
+        fetch(draft, {"new": make_wheel(shelf)})
+    assert (caught.value.errno, caught.value.filename) == (28, "x.whl")
 
 
 class Index(http.server.SimpleHTTPRequestHandler):

