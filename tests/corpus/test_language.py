@@ -16,7 +16,8 @@ from fromscratch.corpus.shard import measure_texts
 UDHR = Path(__file__).parent.parent / "fixtures" / "pages" / "html" / "udhr"
 LANGUAGES = {
     "arb": "ar", "cmn_hans": "zh", "cmn_hant": "zh", "deu_1996": "de", "eng": "en", "fra": "fr", "hin": "hi",
-    "ita": "it", "jpn": "ja", "kor": "ko", "por_PT": "pt", "rus": "ru", "spa": "es", "tha": "th", "vie": "vi",  # codespell:ignore
+    "ita": "it", "jpn": "ja", "kor": "ko", "por_PT": "pt", "rus": "ru", "spa": "es",
+    "tha": "th", "vie": "vi",  # codespell:ignore
 }  # fmt: skip
 
 
@@ -66,8 +67,9 @@ def test_chinese_with_many_latin_identifiers_is_chinese_and_english_with_a_chine
 
 def test_a_code_file_is_code_unless_it_reads_like_prose() -> None:
     program = "def area(width, height):\n    return width * height\n"
+    documented = "from shapes import area, width\n\n# The names above are all that other modules need\n# and the rest"
     prose = "This folder holds the examples of the second chapter, and the reader is asked to try each of them."
-    assert [found for found, _ in identified(program, prose, kind="code")] == ["code", "en"]
+    assert [found for found, _ in identified(program, documented, prose, kind="code")] == ["code", "code", "en"]
     assert identified(program, kind="text")[0][0] != "code"
 
 

@@ -20,6 +20,7 @@ __all__ = ["CODE", "UNDETERMINED", "identify_languages", "load_language_model"]
 CODE = "code"
 UNDETERMINED = "und"
 READ_CHARACTERS = 1000
+PROSE_LINE_SHARE = 0.5  # of lines that end a sentence: prose has more, code fewer however long its comments are
 KNOWN = 1.0  # the score where the source names the language or the kind of file does
 CHINESE_LABELS = ("zh", "yue", "wuu")  # one written language to us
 
@@ -33,15 +34,16 @@ def identify_languages(
 ) -> tuple[NDArray[np.object_], NDArray[np.float32]]:
     """Languages and scores of documents, given their metrics float32[documents, metrics].
 
-    In this order: a file read as code that looks like code is `code`; a language that the source names is taken; a
-    share of Han characters without kana is `zh`, scored by that share; for the rest the model's first guess is taken,
-    scored by its probability, or `und` below the least score.
+    In this order: a file read as code that does not read like prose is `code`; a language that the source names is
+    taken; a share of Han characters without kana is `zh`, scored by that share; for the rest the model's first guess is
+    taken, scored by its probability, or `und` below the least score.
     """
     han, kana = metrics[:, Metric.HAN_SHARE], metrics[:, Metric.KANA_SHARE]
     japanese = kana > settings.most_kana_share
-    is_code = np.asarray(pc.equal(kinds, "code")) & (
-        metrics[:, Metric.CODE_SYMBOL_SHARE] >= settings.least_code_symbol_share
+    reads_like_prose = (metrics[:, Metric.CODE_SYMBOL_SHARE] < settings.least_code_symbol_share) & (
+        metrics[:, Metric.PUNCTUATED_LINE_SHARE] > PROSE_LINE_SHARE
     )
+    is_code = np.asarray(pc.equal(kinds, "code")) & ~reads_like_prose
     named = ~is_code & np.asarray(pc.is_valid(hints))
     chinese = ~is_code & ~named & (han >= settings.least_han_share) & ~japanese
 

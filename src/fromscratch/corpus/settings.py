@@ -43,7 +43,8 @@ class LanguageSettings(Settings):
     """Share of kana in the letters up to which a text may be Chinese; above it, it is Japanese. Ours."""
 
     least_code_symbol_share: float = Field(default=0.02, ge=0, le=1)
-    """Share of characters such as `{ ( = ;` that a code file must have; one with fewer is read as prose. Ours."""
+    """Share of characters such as `{ ( = ;` in a code file; one with fewer, most of whose lines end a sentence, is read
+    as prose. Ours."""
 
 
 class QualityBounds(Settings):
