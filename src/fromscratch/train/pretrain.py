@@ -51,4 +51,5 @@ def pretrain(
     facts = train_to_end(draft.folder, decoder, batches, pretrain, workplace, "pretrain", plan.position)
     epochs = plan.position(pretrain.steps)["epochs"]
     parameters = sum(parameter.numel() for parameter in decoder.parameters())
-    return {**facts, "parameters": parameters, "mixture": plan.weights, "epochs": epochs}
+    summary = f"{facts['tokens']:,} tokens, loss {facts['final_loss']:.3f}, {facts['tokens_per_second']:,.0f} tokens/s"
+    return {"summary": summary, **facts, "parameters": parameters, "mixture": plan.weights, "epochs": epochs}

@@ -103,15 +103,12 @@ def _finished_before(folder: Path, workplace: Workplace, label: str) -> dict[str
 def _facts(state: TrainState, settings: LoopSettings, workplace: Workplace, label: str) -> dict[str, Any]:
     history = read_losses(workplace.ledger.path, label)
     seconds = sum(line.seconds for line in history)
-    tokens_per_second = state.tokens / seconds
     return {
-        "summary": f"{state.step:,} steps, {state.tokens:,} tokens, loss {history[-1].loss:.3f}, "
-        f"{tokens_per_second:,.0f} tokens/s",
         "steps": state.step,
         "tokens": state.tokens,
         "final_loss": history[-1].loss,
         "seconds": round(seconds, 3),
-        "tokens_per_second": round(tokens_per_second, 1),
+        "tokens_per_second": round(state.tokens / seconds, 1),
         "threads": workplace.machine.thread_count,
         "device": str(next(state.model.parameters()).device),
         "precision": settings.precision,
