@@ -190,7 +190,7 @@ ALPHABET = st.sampled_from(
 )  # fmt: skip
 PIECES = st.sampled_from(
     ["the ", "be to of and ", "that have with ", "the cat sat ", "你好世界", "\n\n", "\n", "...", "http://a.b/c ",
-     "www.x.y", "Lorem Ipsum", "A1b2" * 16, "\\x41" * 8, "0x" * 8, "- one\n", "一样一样一样", "Ã©"]
+     "www.x.y", "Lorem Ipsum", "A1b2" * 16, "AbCd" * 17, "\\x41" * 8, "0x" * 8, "- one\n", "一样一样一样", "Ã©"]
 )  # fmt: skip
 
 
