@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from fromscratch.core.lock import run_lock
+
 ROOT = Path(__file__).parent.parent
 RECIPE = "tests/recipes/tiny.toml"
 STAGES = ("fetch", "corpus", "tokenizer", "tokens", "pretrain", "tune", "evaluate", "release", "report")
@@ -72,7 +74,8 @@ def test_a_changed_machine_makes_nothing_stale(finished: Path) -> None:
 
 def test_redoing_one_stage_keeps_what_comes_before_it(finished: Path, tmp_path: Path) -> None:
     subprocess.run(["cp", "-r", str(finished), str(tmp_path / "copy")], check=True)
-    done = fromscratch("evaluate", RECIPE, "--run", tmp_path / "copy", "--set", "evaluate.answer_tokens=4", "--redo", "--json")
+    change = ("--set", "evaluate.answer_tokens=4", "--redo")
+    done = fromscratch("evaluate", RECIPE, "--run", tmp_path / "copy", *change, "--json")
     assert done.returncode == 0, done.stderr
     kept = [name for name, stage in json.loads(done.stdout)["stages"].items() if stage["kept"]]
     assert kept == list(STAGES[:6])
@@ -112,9 +115,6 @@ def is_at_work(run: Path, stage: str) -> bool:
 
 
 def test_a_locked_run_is_refused(finished: Path) -> None:
-    hold = "import sys, time, pathlib; from fromscratch.core.lock import run_lock\nwith run_lock(pathlib.Path(sys.argv[1])): print(1, flush=True); time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", hold, str(finished)], stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None and holder.stdout.readline()
+    with run_lock(finished):
         done = fromscratch("run", RECIPE, "--run", finished)
-        holder.kill()
     assert done.returncode == 2 and "another run is at work here" in done.stderr and "hint:" in done.stderr

@@ -174,7 +174,7 @@ def test_what_autograd_keeps_is_what_was_reckoned(precision: Literal["fp32", "bf
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's compiler does it
 def test_the_loss_compiles_without_a_break_and_stays_the_same() -> None:
-    decoder = small_decoder()
+    decoder = small_decoder(layers=1)
     batch = recollections(2, QUERIES_PER_BLOCK + 3)
     results = []
     for loss in (decoder.loss, torch.compile(decoder.loss, backend="aot_eager", fullgraph=True)):

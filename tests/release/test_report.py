@@ -80,7 +80,7 @@ def test_each_class_of_the_page_has_a_style(text: str, page: Page) -> None:
     assert unstyled == {"uniform", "kept"} & unstyled
 
 
-def test_the_table_of_scores_is_that_of_the_artifact(page: Page) -> None:
+def test_the_table_of_scores_is_that_of_the_artifact(text: str, page: Page) -> None:
     table = next(table for table in page.tables if table[0][0].startswith("Bits per byte"))
     assert [row[0] for row in table[1:]] == [
         "English", "books", "encyclopedia", "technical", "Chinese", "books", "dictionary", "technical", "Code",
@@ -88,6 +88,7 @@ def test_the_table_of_scores_is_that_of_the_artifact(page: Page) -> None:
     encyclopedia = next(row for row in table if row[0] == "encyclopedia")
     assert encyclopedia[3:8] == [f"{each:.3f}" for each in BITS["en/encyclopedia"][3:]]
     assert encyclopedia[8] == "+0.6\u00a0%"
+    assert '<td class="n bad">+0.6\u00a0%</td>' in text and '<td class="n good">−11.0\u00a0%</td>' in text
     english = made_scores()["by_language"]["en"]
     assert table[1][6:8] == [f"{english['model']:.3f}", f"{english['chat_model']:.3f}"]
 

@@ -127,7 +127,7 @@ def _decide(shards: Sequence[Path], corpus: CorpusSettings) -> pa.Table:
         step[here], reason[here] = f"{kind} duplicates", f"{kind}_duplicate"
         duplicate_of[here], similarity[here] = ids[kept], similarities[repeated]
 
-    left = np.flatnonzero(step == None)  # noqa: E711 (elementwise)
+    left = np.flatnonzero(np.equal(step, None))
     exact = find_exact_duplicates(_matrix(documents["digest"])[left])
     drop(left, exact, np.ones(len(left)), "exact")
 
@@ -143,7 +143,7 @@ def _decide(shards: Sequence[Path], corpus: CorpusSettings) -> pa.Table:
     split[left] = np.where(choose_heldout(ids[left], groups, corpus.heldout), "heldout", "train")
     decided = {
         "step": pa.array(step, pa.string()),
-        "keep": pa.array(split != None),  # noqa: E711
+        "keep": pa.array(np.not_equal(split, None)),
         "reason": pa.array(reason, pa.string()),
         "duplicate_of": pa.array(duplicate_of, pa.string()),
         "similarity": pa.array(similarity, pa.float32(), from_pandas=True),  # NaN becomes null

@@ -28,7 +28,19 @@ from fromscratch.corpus.characters import (
 )
 from fromscratch.corpus.metrics import Metric
 
-__all__ = ["class_of", "decode", "kernel", "lower_of", "measure", "slot_of", "spread"]
+__all__ = [
+    "GRAM_FACTOR",
+    "HASH_FACTOR",
+    "HASH_START",
+    "Classes",
+    "Lower",
+    "class_of",
+    "decode",
+    "kernel",
+    "lower_of",
+    "measure",
+    "spread",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 Points = NDArray[np.int32]  # a text as code points

@@ -90,7 +90,7 @@ def _judged(pages: pa.Table, settings: CorpusSettings, schema: pa.Schema) -> pa.
         texts, pages["kind"].combine_chunks(), pages["language_hint"].combine_chunks(), metrics, settings.language
     )
     step, reason = _verdicts(pages, languages, metrics, settings)
-    left = np.flatnonzero(step == None)  # noqa: E711 (elementwise)
+    left = np.flatnonzero(np.equal(step, None))
     digests = np.zeros((len(texts), 2), np.uint64)
     band_keys = np.zeros((len(texts), settings.duplicates.bands), np.uint64)
     left_texts = texts.take(pa.array(left))
@@ -119,14 +119,14 @@ def _verdicts(
     """The step that drops each document, and its reason; None where it stays."""
     step = np.full(len(languages), None, dtype=object)
     reason = np.asarray(pages["error"], dtype=object).copy()
-    step[reason != None] = "extract"  # noqa: E711
-    foreign = (step == None) & ~np.isin(languages, settings.language.keep)  # noqa: E711
+    step[np.not_equal(reason, None)] = "extract"
+    foreign = np.equal(step, None) & ~np.isin(languages, settings.language.keep)
     step[foreign], reason[foreign] = "language", "wrong_language"
-    left = np.flatnonzero(step == None)  # noqa: E711
+    left = np.flatnonzero(np.equal(step, None))
     failed = judge_quality(
         languages[left], np.asarray(pages["domain"], dtype=object)[left], metrics[left], settings.quality
     )
-    step[left[failed != None]] = "quality"  # noqa: E711
+    step[left[np.not_equal(failed, None)]] = "quality"
     reason[left] = failed
     return step, reason
 
