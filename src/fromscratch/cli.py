@@ -4,6 +4,7 @@ import argparse
 import errno
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
     except OSError as error:
-        mended = _machine_refusal(error)
+        mended = _machine_refusal(error, getattr(options, "run", None) or getattr(options, "target", None))
         if mended is None:
             raise
         _complain(*mended)
@@ -141,7 +142,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.until == "report":
         from fromscratch.release.closing import closing_lines
 
-        print("\n".join(closing_lines(run)))
+        print("\n".join(closing_lines(run, _own_name())))
     return EXIT_DONE
 
 
@@ -160,6 +161,14 @@ def _recipe_and_run(options: argparse.Namespace) -> "tuple[Recipe, Path]":
         return load_recipe(recorded, overrides), options.run or target
     recipe = load_recipe(target, overrides)
     return recipe, options.run or Path("runs") / recipe.name
+
+
+def _own_name() -> str:
+    """How a shell in this folder finds this command: by name if it is on the path, else as it was called."""
+    if shutil.which("fromscratch"):
+        return "fromscratch"
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "fromscratch" else f"{sys.executable} -m fromscratch"
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -203,9 +212,9 @@ def _doctor(options: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
-def _machine_refusal(error: OSError) -> tuple[str, str] | None:
+def _machine_refusal(error: OSError, asked: Path | None) -> tuple[str, str] | None:
     """The sentence for what the machine refuses and its user can mend; None for what is ours."""
-    place = f"{error.filename}: " if error.filename else ""
+    place = f"{error.filename or asked}: " if error.filename or asked else ""
     known: dict[int | None, tuple[str, str]] = {
         errno.ENOSPC: ("no space is left on the disk", "free some, then run the same command: it goes on from here"),
         errno.EDQUOT: ("the disk quota is used up", "free some, then run the same command: it goes on from here"),

@@ -76,11 +76,15 @@ def build_corpus(
         seconds = {}
     remove_tree(draft.folder / "shards")
     funnel = json.loads(funnel_path.read_text(encoding="utf-8"))
+    read, kept, unreadable = funnel["steps"][0]["entered"], funnel["steps"][-1]["kept"], len(funnel["unreadable"])
     return {
-        "read": funnel["steps"][0]["entered"],
-        "kept": funnel["steps"][-1]["kept"],
+        "summary": f"{kept['documents']:,} of {read['documents']:,} documents kept, "
+        f"{kept['bytes'] / 1e6:,.1f} of {read['bytes'] / 1e6:,.1f} MB"
+        + (f"; {unreadable:,} places unreadable, listed in funnel.json" if unreadable else ""),
+        "read": read,
+        "kept": kept,
         "kept_by_language": funnel["steps"][-1]["kept_by_language"],
-        "unreadable": len(funnel["unreadable"]),
+        "unreadable": unreadable,
         "seconds": seconds,
     }
 

@@ -44,7 +44,8 @@ def fetch_packages(
         file = _fetched(draft.folder, name, package)
         facts["files"][name] = {"file": file.name, "bytes": file.stat().st_size}
         workplace.ledger.append("fetched", package=name, file=file.name, sha256=package.sha256, new=name in missing)
-    return facts
+    size = sum(each["bytes"] for each in facts["files"].values())
+    return {**facts, "summary": f"{len(packages)} packages, {size / 1e6:,.1f} MB, {len(missing)} of them new"}
 
 
 def _is_there(folder: Path, package: Package) -> bool:
