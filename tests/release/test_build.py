@@ -31,7 +31,7 @@ from fromscratch.release.build import build_release
 from fromscratch.release.export import export_weights
 from fromscratch.release.probe import Findings, Probe, ask, make_probe
 from fromscratch.release.settings import ReleaseSettings
-from fromscratch.tokenizer.chatml import encode_chat
+from fromscratch.tokenizer.chatml import CHAT_TEMPLATE, encode_chat
 from fromscratch.tokenizer.load import load_tokenizer
 from fromscratch.tokenizer.settings import TokenizerSettings
 from fromscratch.tokenizer.train import train_tokenizer
@@ -222,6 +222,19 @@ def test_the_folder_holds_what_engines_and_people_look_for(released: Artifact, t
     summary = json.loads(released.file("model/fromscratch.json").read_text(encoding="utf-8"))
     assert summary["stages"]["tune"]["digest"] == trained.inputs["tune"].digest
     assert summary["recipe"]["release"]["model_name"] == "tiny-chat"
+
+
+def test_both_generations_of_transformers_find_their_keys(released: Artifact) -> None:
+    config = json.loads(released.file("model/config.json").read_text(encoding="utf-8"))
+    assert (config["rope_theta"], config["rope_parameters"]["rope_theta"], config["rope_scaling"]) == (5e4, 5e4, None)
+    assert config["torch_dtype"] == config["dtype"] == "float32"
+    tokenizer = json.loads(released.file("model/tokenizer_config.json").read_text(encoding="utf-8"))
+    assert tokenizer["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert tokenizer["model_input_names"] == ["input_ids", "attention_mask"]
+    assert not tokenizer["clean_up_tokenization_spaces"] and not tokenizer["add_bos_token"]
+    assert tokenizer["model_max_length"] == SHAPE.context_tokens and tokenizer["eos_token"] == "<|im_end|>"
+    template = released.file("model/chat_template.jinja").read_text(encoding="utf-8")
+    assert template == tokenizer["chat_template"] == CHAT_TEMPLATE
 
 
 def test_the_record_names_every_tensor_by_digest_and_holds_no_times(released: Artifact, trained: Trained) -> None:
