@@ -23,7 +23,7 @@ from fromscratch.corpus.funnel import count_funnel, refuse_empty_corpus
 from fromscratch.corpus.pool import run_tasks
 from fromscratch.corpus.readers.plan import ReadTask, plan_reads
 from fromscratch.corpus.settings import CorpusSettings
-from fromscratch.corpus.shard import UNREADABLE, ShardJob, compile_kernels, write_shard
+from fromscratch.corpus.shard import UNREADABLE, ShardJob, compile_kernels, nulls, write_shard
 from fromscratch.corpus.sources import Package
 from fromscratch.corpus.split import choose_heldout
 
@@ -131,7 +131,7 @@ def _decide(shards: Sequence[Path], corpus: CorpusSettings) -> pa.Table:
         step[here], reason[here] = f"{kind} duplicates", f"{kind}_duplicate"
         duplicate_of[here], similarity[here] = ids[kept], similarities[repeated]
 
-    left = np.flatnonzero(np.equal(step, None))
+    left = np.flatnonzero(nulls(step))
     exact = find_exact_duplicates(_matrix(documents["digest"])[left])
     drop(left, exact, np.ones(len(left)), "exact")
 
@@ -147,7 +147,7 @@ def _decide(shards: Sequence[Path], corpus: CorpusSettings) -> pa.Table:
     split[left] = np.where(choose_heldout(ids[left], groups, corpus.heldout), "heldout", "train")
     decided = {
         "step": pa.array(step, pa.string()),
-        "keep": pa.array(np.not_equal(split, None)),
+        "keep": pa.array(~nulls(split)),
         "reason": pa.array(reason, pa.string()),
         "duplicate_of": pa.array(duplicate_of, pa.string()),
         "similarity": pa.array(similarity, pa.float32(), from_pandas=True),  # NaN becomes null

@@ -25,7 +25,7 @@ from fromscratch.corpus.rules import judge_quality
 from fromscratch.corpus.settings import CorpusSettings, DuplicateSettings
 from fromscratch.corpus.text_buffers import text_buffers
 
-__all__ = ["UNREADABLE", "ShardJob", "compile_kernels", "measure_texts", "shard_schema", "write_shard"]
+__all__ = ["UNREADABLE", "ShardJob", "compile_kernels", "measure_texts", "nulls", "shard_schema", "write_shard"]
 
 UNREADABLE = b"unreadable"  # key of the Parquet file's metadata: a JSON list of {"place", "why"}
 DECIDED_LATER = ("keep", "duplicate_of", "similarity", "split")  # once all shards are there
@@ -82,6 +82,12 @@ def measure_texts(texts: pa.LargeStringArray) -> NDArray[np.float32]:
     return measure(*text_buffers(texts), tables.classes, tables.lower)
 
 
+def nulls(values: NDArray[np.object_]) -> NDArray[np.bool_]:
+    """Where an array of objects holds None."""
+    found: NDArray[np.bool_] = values == None  # noqa: E711 (element by element)
+    return found
+
+
 def _judged(pages: pa.Table, settings: CorpusSettings, schema: pa.Schema) -> pa.Table:
     pages = extract_text(pages, settings.extraction_timeout_seconds)
     texts = pages["text"].combine_chunks()
@@ -90,7 +96,7 @@ def _judged(pages: pa.Table, settings: CorpusSettings, schema: pa.Schema) -> pa.
         texts, pages["kind"].combine_chunks(), pages["language_hint"].combine_chunks(), metrics, settings.language
     )
     step, reason = _verdicts(pages, languages, metrics, settings)
-    left = np.flatnonzero(np.equal(step, None))
+    left = np.flatnonzero(nulls(step))
     digests = np.zeros((len(texts), 2), np.uint64)
     band_keys = np.zeros((len(texts), settings.duplicates.bands), np.uint64)
     left_texts = texts.take(pa.array(left))
@@ -119,14 +125,14 @@ def _verdicts(
     """The step that drops each document, and its reason; None where it stays."""
     step = np.full(len(languages), None, dtype=object)
     reason = np.asarray(pages["error"], dtype=object).copy()
-    step[np.not_equal(reason, None)] = "extract"
-    foreign = np.equal(step, None) & ~np.isin(languages, settings.language.keep)
+    step[~nulls(reason)] = "extract"
+    foreign = nulls(step) & ~np.isin(languages, settings.language.keep)
     step[foreign], reason[foreign] = "language", "wrong_language"
-    left = np.flatnonzero(np.equal(step, None))
+    left = np.flatnonzero(nulls(step))
     failed = judge_quality(
         languages[left], np.asarray(pages["domain"], dtype=object)[left], metrics[left], settings.quality
     )
-    step[left[np.not_equal(failed, None)]] = "quality"
+    step[left[~nulls(failed)]] = "quality"
     reason[left] = failed
     return step, reason
 
