@@ -62,30 +62,31 @@ def build_corpus(
     begun = time.monotonic()
     tasks = plan_reads(packages, corpus.sources, inputs["fetch"].path if "fetch" in inputs else None)
     funnel_path = draft.folder / "funnel.json"
+    seconds: dict[str, float] = {}
     if not funnel_path.exists():  # which is written last; after it only the shards are removed
         shards = _write_shards(draft.folder / "shards", tasks, corpus, workplace.machine.worker_count)
         sharded = time.monotonic()
         documents = _decide(shards, corpus)
-        unreadable = [each for shard in shards for each in _unreadable_of(shard)]
-        funnel = count_funnel(documents, unreadable)
+        funnel = count_funnel(documents, [each for shard in shards for each in _unreadable_of(shard)])
         refuse_empty_corpus(funnel)
         _write_documents(draft.folder / "documents", _decided_tables(shards, documents))
         write_json(funnel_path, funnel)
         seconds = {"shards": round(sharded - begun, 1), "comparison": round(time.monotonic() - sharded, 1)}
-    else:
-        seconds = {}
     remove_tree(draft.folder / "shards")
-    funnel = json.loads(funnel_path.read_text(encoding="utf-8"))
-    read, kept, unreadable = funnel["steps"][0]["entered"], funnel["steps"][-1]["kept"], len(funnel["unreadable"])
+    return {**_facts(json.loads(funnel_path.read_text(encoding="utf-8"))), "seconds": seconds}
+
+
+def _facts(funnel: Mapping[str, Any]) -> dict[str, Any]:
+    read, last, unreadable = funnel["steps"][0]["entered"], funnel["steps"][-1], len(funnel["unreadable"])
+    kept = last["kept"]
     return {
         "summary": f"{kept['documents']:,} of {read['documents']:,} documents kept, "
         f"{kept['bytes'] / 1e6:,.1f} of {read['bytes'] / 1e6:,.1f} MB"
         + (f"; {unreadable:,} places unreadable, listed in funnel.json" if unreadable else ""),
         "read": read,
         "kept": kept,
-        "kept_by_language": funnel["steps"][-1]["kept_by_language"],
+        "kept_by_language": last["kept_by_language"],
         "unreadable": unreadable,
-        "seconds": seconds,
     }
 
 
