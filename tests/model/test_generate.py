@@ -114,8 +114,8 @@ def test_generation_ends_before_a_stop_token_and_at_the_limits(trained: Decoder)
     ("prompt", "message", "hint"),
     [
         ([], "the prompt is empty", "<|startoftext|>"),
-        ([1] * 163, "the prompt has 163 tokens, and a context of 160 leaves it no room", "by at least 4 tokens"),
-        ([1] * 160, "the prompt has 160 tokens, and a context of 160 leaves it no room", "by at least 1 tokens"),
+        ([1] * 163, "the prompt has 163 tokens, and a context of 160 leaves it no room", "shorten it to 159 tokens"),
+        ([1] * 160, "the prompt has 160 tokens, and a context of 160 leaves it no room", "shorten it to 159 tokens"),
         ([1, VOCABULARY], f"the prompt holds token {VOCABULARY}", "tokenizer"),
     ],
 )
@@ -131,6 +131,29 @@ def test_tokens_come_as_they_are_drawn_and_leave_the_callers_gradients_alone(tra
     assert len(list(itertools.islice(stream, 2))) == 2
     assert not torch.is_inference_mode_enabled()
     assert trained.loss(*recollections(1, 8)).requires_grad
+
+
+def test_the_repetition_penalty_counts_prompt_and_answer_as_transformers_does(trained: Decoder) -> None:
+    prompt = [5, 9, 11, 5]
+    penalised = GREEDY.model_copy(update={"repetition_penalty": 1.4})
+    ours = list(generate(trained, prompt, sampling=penalised, stop=NO_STOP, seed=0))
+    theirs = peer_of(trained).generate(
+        torch.tensor([prompt]),
+        attention_mask=torch.ones(1, len(prompt)),
+        generation_config=GenerationConfig(max_new_tokens=64, do_sample=False, repetition_penalty=1.4, pad_token_id=0),
+    )
+    assert ours == theirs[0, len(prompt) :].tolist()
+    assert ours != list(generate(trained, prompt, sampling=GREEDY, stop=NO_STOP, seed=0))
+
+
+@pytest.mark.parametrize("penalty", [0.8, 1.3])
+def test_seen_tokens_are_penalised_as_transformers_penalises_them(penalty: float) -> None:
+    logits_BV = torch.linspace(-3, 3, VOCABULARY).repeat(2, 1)
+    tokens_BT = torch.arange(VOCABULARY).view(2, -1)
+    seen_BV = torch.zeros_like(logits_BV, dtype=torch.bool).scatter(1, tokens_BT, True)
+    expected_BV = RepetitionPenaltyLogitsProcessor(penalty)(tokens_BT, logits_BV.clone())
+    sampling = Sampling(temperature=1, repetition_penalty=penalty, top_p=None)
+    torch.testing.assert_close(adjusted(logits_BV, seen_BV, sampling), expected_BV)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.7])

@@ -71,22 +71,31 @@ def test_without_any_target_the_loss_and_its_gradients_are_zero() -> None:
 def test_only_the_gradients_that_are_asked_for_are_made() -> None:
     hidden_ND, head_VD, targets_N = inputs(300)
     expected = plain(hidden_ND, head_VD, targets_N)
-    torch.testing.assert_close(cross_entropy(hidden_ND, head_VD.detach(), targets_N), expected)
+    for_hidden = cross_entropy(hidden_ND, head_VD.detach(), targets_N)
+    torch.testing.assert_close(for_hidden, expected)
+    assert for_hidden.grad_fn is not None and for_hidden.grad_fn.saved_tensors[1] is None
     (gradient,) = torch.autograd.grad(cross_entropy(hidden_ND.detach(), head_VD, targets_N), (head_VD,))
     torch.testing.assert_close(gradient, torch.autograd.grad(expected, head_VD)[0], atol=1e-5, rtol=1e-5)
     with torch.no_grad():
         torch.testing.assert_close(cross_entropy(hidden_ND, head_VD, targets_N), expected)
 
 
-def test_logits_are_never_held_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_logits_are_never_held_whole_and_come_from_products_in_the_type_of_autocast(
+    precision: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hidden_ND, head_VD, targets_N = inputs(8 * LOSS_POSITIONS_CPU)
-    seen: list[int] = []
+    chunks: list[tuple[int, torch.dtype]] = []
     softmax = torch.softmax
-    monkeypatch.setattr(
-        torch, "softmax", lambda logit_CV, *rest, **more: seen.append(len(logit_CV)) or softmax(logit_CV, *rest, **more)
-    )
-    kept = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda each: kept.append(each.numel()) or each, lambda each: each):
+
+    def watched(logit_CV: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
+        chunks.append((len(logit_CV), logit_CV.dtype))
+        return softmax(logit_CV, dim, dtype=dtype)
+
+    monkeypatch.setattr(torch, "softmax", watched)
+    kept: list[int] = []
+    hooks = torch.autograd.graph.saved_tensors_hooks(lambda each: kept.append(each.numel()) or each, lambda each: each)
+    with hooks, torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
         cross_entropy(hidden_ND, head_VD, targets_N)
-    assert seen == [LOSS_POSITIONS_CPU] * 8
-    assert max(kept) <= max(hidden_ND.numel(), head_VD.numel())
+    assert chunks == [(LOSS_POSITIONS_CPU, precision)] * 8
+    assert max(kept) == hidden_ND.numel()

@@ -54,7 +54,7 @@ def _check(decoder: Decoder, prompt: Sequence[int]) -> None:
     if len(prompt) >= context:
         raise FromScratchError(
             f"the prompt has {len(prompt):,} tokens, and a context of {context:,} leaves it no room for an answer",
-            f"shorten it by at least {len(prompt) - context + 1:,} tokens",
+            f"shorten it to {context - 1:,} tokens or fewer",
         )
     if not 0 <= min(prompt) <= max(prompt) < decoder.vocabulary:
         raise FromScratchError(
