@@ -63,7 +63,10 @@ class Decoder(nn.Module):
         return normed_BTD
 
     def loss(self, tokens_BT: Tensor, targets_BT: Tensor, *, z_loss: float = 0.0) -> Tensor:
-        """Mean cross-entropy in nats over the targets that are not ``loss.IGNORED``, without holding all logits."""
+        """Mean cross-entropy in nats over the targets that are not ``loss.IGNORED``, without holding all logits.
+
+        ``z_loss`` is added to it as in ``loss.cross_entropy``; the loss of no target at all is 0.
+        """
         hidden_ND = self.hidden(tokens_BT).flatten(0, 1)
         return cross_entropy(hidden_ND, self.head_weight, targets_BT.flatten(), z_loss)
 

@@ -2,9 +2,9 @@
 
 __all__ = ["BLOCKWISE_TOKENS", "LOSS_POSITIONS_CPU", "LOSS_POSITIONS_GPU", "QUERIES_PER_BLOCK", "keys_per_query"]
 
-# On a CPU, attention as products of blocks beats the fused kernel 2 to 3 times, forward and backward, and skips the
-# blocks that look ahead. It keeps its shares for the backward pass, so longer windows go to the fused kernel, which
-# does not.
+# On a CPU, attention as products of blocks takes half the time of the fused kernel in bf16, forward and backward, and
+# skips the blocks that look ahead (docs/decisions/attention-in-blocks.md). It keeps its shares for the backward pass,
+# which the fused kernel does not, so longer windows go there.
 QUERIES_PER_BLOCK = 128
 BLOCKWISE_TOKENS = 1024
 
