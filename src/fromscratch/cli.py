@@ -18,7 +18,7 @@ from fromscratch.core.stopping import Stopped
 if TYPE_CHECKING:
     from fromscratch.recipe import Recipe
 
-__all__ = ["main"]
+__all__ = ["main", "parse_arguments"]
 
 DESCRIPTION = "Train a foundation model from scratch, and prove it."
 EPILOG = """exit status: 0 done, 1 our fault, 2 yours (with a hint), 3 a gate refused.
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is loaded from a hub, and nothing reports home
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    options = _parser().parse_args(arguments)
+    options = parse_arguments(arguments)
     verb: Callable[[argparse.Namespace], int] = options.verb
     try:
         return verb(options)
@@ -63,6 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         _complain(*mended)
         return EXIT_USER
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options of one command line; ``options.verb`` is the function to call with them. Exits with 2 on nonsense."""
+    return _parser().parse_args(arguments)
 
 
 def _parser() -> argparse.ArgumentParser:

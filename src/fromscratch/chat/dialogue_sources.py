@@ -54,6 +54,12 @@ class FileDialogues(SourceSettings):
     exclude: Strings = ()
     """Patterns of files to leave out."""
 
+    license: str | None = Field(default=None, min_length=1)
+    """SPDX expression of the conversations; that of the package when absent."""
+
+    notice: str = ""
+    """Attribution that the licence asks for; it goes into the NOTICE of a release."""
+
     @model_validator(mode="after")
     def _name_one_place(self) -> Self:
         if (self.package is None) == (self.path is None):

@@ -117,9 +117,12 @@ def notices(evidence: Evidence, packages: Mapping[str, Package], corpus: CorpusS
             found.append(_from_files(name, source, use))
     for name, dialogues in sorted(evidence.recipe["tune"]["dialogues"].items()):
         if dialogues.get("package") is not None:
-            found.append(_from_packages(f"dialogues {name}", [packages[dialogues["package"]]], None, "chat tuning"))
+            package = packages[dialogues["package"]]
+            found.append(_from_packages(f"dialogues {name}", [package], dialogues.get("license"), "chat tuning"))
         elif dialogues.get("path") is not None:
-            found.append(_notice(f"dialogues {name}", UNDECLARED, "", "files of this machine", "chat tuning"))
+            license_ = dialogues.get("license") or UNDECLARED
+            origin = "files of this machine"
+            found.append(_notice(f"dialogues {name}", license_, dialogues.get("notice", ""), origin, "chat tuning"))
     return found
 
 
