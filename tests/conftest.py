@@ -1,6 +1,7 @@
 """What all tests share: golden files, and the promise that no test reaches a hub or takes both cores."""
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ class Golden:
         self._update = update
 
     def check(self, name: str, value: Any) -> None:
-        """``name`` ends in .json for plain values (floats to 4 significant digits) and in .txt for texts."""
+        """``name`` ends in .json for plain values (floats to a relative 5e-4) and in .txt for texts."""
         path = GOLDEN / name
         is_json = path.suffix == ".json"
         text = json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True) + "\n" if is_json else str(value)
@@ -32,19 +33,20 @@ class Golden:
         assert path.exists(), f"no golden file {name}; write it with `pytest --update-golden` and read it"
         expected = path.read_text(encoding="utf-8")
         if is_json:
-            assert _rounded(json.loads(text)) == _rounded(json.loads(expected)), f"differs from tests/golden/{name}"
+            assert alike(json.loads(text), json.loads(expected)), f"differs from tests/golden/{name}"
         else:
             assert text == expected, f"differs from tests/golden/{name}"
 
 
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.4g}")
-    if isinstance(value, list):
-        return [_rounded(each) for each in value]
-    if isinstance(value, dict):
-        return {key: _rounded(each) for key, each in value.items()}
-    return value
+def alike(value: Any, expected: Any) -> bool:
+    """Whether two plain values are equal, floats to a relative 5e-4, since processors round differently."""
+    if isinstance(value, float) and isinstance(expected, float | int):
+        return math.isclose(value, expected, rel_tol=5e-4, abs_tol=1e-9)
+    if isinstance(value, list) and isinstance(expected, list):
+        return len(value) == len(expected) and all(map(alike, value, expected))
+    if isinstance(value, dict) and isinstance(expected, dict):
+        return value.keys() == expected.keys() and all(alike(each, expected[key]) for key, each in value.items())
+    return bool(value == expected)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,6 +1,7 @@
 """The ledger's chain, the lock on a run, and the two ways of stopping."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -57,6 +58,23 @@ def test_a_torn_last_line_is_cut_and_the_cut_is_recorded(tmp_path: Path) -> None
     with Ledger(path) as ledger:
         ledger.append("end")
     assert [line["kind"] for line in read_ledger(path)] == ["step", "step", "torn", "end"]
+
+
+def test_a_line_that_did_not_fit_on_the_disk_leaves_the_chain_whole(tmp_path: Path) -> None:
+    path = tmp_path / "l.jsonl"
+    write_three(path)
+    with Ledger(path) as ledger:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, before[1]))
+            with pytest.raises(OSError):
+                ledger.append("lost", text="x" * 100)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, handler)
+        ledger.append("kept")
+    assert [line["kind"] for line in read_ledger(path)] == ["step", "step", "step", "kept"]
 
 
 HOLD = """

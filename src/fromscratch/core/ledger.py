@@ -1,5 +1,6 @@
 """The ledger: append-only JSON lines, each chained to the one before by its hash."""
 
+import errno
 import hashlib
 import json
 import os
@@ -28,20 +29,32 @@ class Ledger:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._last, torn_bytes = _mend_tail(path)
-        self._file = path.open("a", encoding="utf-8")
+        self._file = path.open("ab", buffering=0)
         if torn_bytes:
             self.append("torn", lost_bytes=torn_bytes)
 
     def append(self, kind: str, /, **facts: Any) -> None:
         """Add a line. ``facts`` are plain finite JSON values; the time is seconds since 1970."""
         body = {"kind": kind, "time": round(time.time(), 3), **facts, "previous": self._last}
+        line = (canonical_json({**body, "hash": _hash(body)}) + "\n").encode()
+        whole = self._file.tell()
+        if self._write(line) < len(line):  # half a line would break the chain for what follows
+            self._file.truncate(whole)
+            self._file.seek(whole)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         self._last = _hash(body)
-        self._file.write(canonical_json({**body, "hash": self._last}) + "\n")
-        self._file.flush()
+
+    def _write(self, line: bytes) -> int:
+        """How many bytes of the line are in the file: all of them, unless the disk is full."""
+        try:
+            return self._file.write(line)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            return 0
 
     def sync(self) -> None:
         """Make every line so far durable; called where a checkpoint relies on them."""
-        self._file.flush()
         os.fsync(self._file.fileno())
 
     def close(self) -> None:

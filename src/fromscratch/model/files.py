@@ -31,7 +31,10 @@ def save_model(folder: Path, decoder: Decoder) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: each.detach().cpu().contiguous() for name, each in decoder.named_parameters()}
     with atomic_write(folder / WEIGHTS) as temporary:
-        save_file(weights, temporary, metadata={"format": "pt"})
+        try:
+            save_file(weights, temporary, metadata={"format": "pt"})
+        except SafetensorError as error:  # its only failure on sound tensors is the disk
+            raise OSError(f"{folder / WEIGHTS}: {error}") from error
     write_json(
         folder / DESCRIPTION,
         {
