@@ -138,6 +138,12 @@ def test_initial_weights_have_the_spread_that_the_settings_ask_for() -> None:
         assert parameter.std().item() == pytest.approx(expected, rel=0.03), name
 
 
+def test_the_embedding_may_start_at_a_scale_of_its_own() -> None:
+    decoder = small_decoder(width=128, ffn_width=256, embedding_init_std=1.0)
+    assert 0.95 < decoder.embedding.weight.std() < 1.05
+    assert decoder.head_weight.std() < 0.1
+
+
 @pytest.mark.parametrize("head", ["tied", "untied"])
 def test_parameters_are_those_that_were_counted_and_named(head: str) -> None:
     decoder = small_decoder(head=head)

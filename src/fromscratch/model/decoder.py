@@ -150,8 +150,11 @@ def initialise(decoder: Decoder, seed: int) -> None:
         if name.endswith("norm.weight"):
             parameter.fill_(1.0)
             continue
-        writes_to_stream = name.endswith((".attention.output.weight", ".mlp.down.weight"))
-        std = settings.init_std / math.sqrt(2 * settings.layers) if writes_to_stream else settings.init_std
+        std = settings.init_std
+        if name.endswith((".attention.output.weight", ".mlp.down.weight")):
+            std /= math.sqrt(2 * settings.layers)
+        elif name == "embedding.weight":
+            std = settings.embedding_init_std or std
         key = hashlib.sha256(f"{seed} {name}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "little", signed=True))
         parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))

@@ -42,6 +42,10 @@ class DecoderSettings(Settings):
     init_std: float = Field(default=0.02, gt=0)
     """Standard deviation of initial weights; those that write to the residual stream get it over √(2 · layers)."""
 
+    embedding_init_std: float | None = Field(default=None, gt=0)
+    """Standard deviation of the initial embedding, where it is not `init_std`. With 1 the residual stream starts at the
+    scale that norms give it."""
+
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:
         if self.heads % self.kv_heads:
