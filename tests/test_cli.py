@@ -1,0 +1,96 @@
+"""What the command line says: its help, and its answer to bad input, word for word."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fromscratch.cli import main
+from tests.conftest import Golden
+
+ROOT = Path(__file__).parent.parent
+TINY = str(ROOT / "tests" / "recipes" / "tiny.toml")
+VERBS = ("run", "corpus", "tokenizer", "train", "tune", "evaluate", "release", "report", "chat", "schema", "doctor")
+
+
+def test_help_texts(golden: Golden, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    for arguments in ((), *((verb,) for verb in VERBS)):
+        with pytest.raises(SystemExit):
+            main([*arguments, "--help"])
+    text = capsys.readouterr().out
+    if sys.version_info < (3, 13):  # 3.13 words usage lines in its own way
+        golden.check("cli/help.txt", text)
+    assert all(f"\n    {verb} " in text or f"\n    {verb}\n" in text for verb in VERBS)
+
+
+def test_the_schema_describes_every_section(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    assert {"corpus", "model", "pretrain", "tune"} <= set(schema["properties"])
+    described = [each for kind in schema["$defs"].values() for each in kind.get("properties", {}).items()]
+    # Where a field's sentence is that of its class, the schema says it once, behind the reference.
+    assert [name for name, each in described if not {"description", "$ref"} & each.keys() and name != "kind"] == []
+
+
+def bad_inputs(folder: Path) -> dict[str, list[str]]:
+    """Arguments by what is wrong with them; the files that they name are made in ``folder``."""
+    lines = "\n".join(json.dumps({"text": f"line {number} of a text"}) for number in range(5000))
+    (folder / "cut.jsonl.gz").write_bytes(gzip.compress(lines.encode())[:5000])
+    (folder / "cut.parquet").write_bytes(b"PAR1" + bytes(3000))
+    (folder / "empty").mkdir()
+    books = "corpus.sources.books.path"
+    return {
+        "a misspelt key": ["--set", "model.kvheads=2"],
+        "a wrong type": ["--set", 'model.layers="two"'],
+        "heads that do not divide": ["--set", "model.kv_heads=3"],
+        "an absurd setting": ["--set", "pretrain.schedule.warmup_steps=1000000"],
+        "a missing source": ["--set", f"{books}=nowhere"],
+        "an empty folder": ["--set", f"{books}=empty"],
+        "a truncated gzip file": ["--set", f"{books}=cut.jsonl.gz"],
+        "a truncated Parquet file": ["--set", f"{books}=cut.parquet"],
+        "nothing left after filtering": ["--set", 'corpus.language.keep=["sw"]'],
+    }
+
+
+def test_bad_input_is_one_sentence_and_a_hint(
+    golden: Golden, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("tests", "src"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    said = []
+    for name, arguments in bad_inputs(tmp_path).items():
+        status = main(["corpus", "tests/recipes/tiny.toml", "--run", "run", "--set", "machine.workers=1", *arguments])
+        talk = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("fetch ")]
+        assert status == 2 and len(talk) == 2 and talk[1].startswith("hint: "), (name, talk)
+        said.append(f"# {name}\n" + "\n".join(talk).replace(str(tmp_path), "FOLDER") + "\n")
+        subprocess.run(["rm", "-rf", "run"], check=True)
+    golden.check("cli/bad_input.txt", "\n".join(said))
+
+
+@pytest.mark.parametrize("trouble", ["full", "read-only"])
+def test_a_disk_that_refuses_is_named_and_nothing_is_lost(
+    trouble: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small disk can only be mounted by root")
+    try:
+        if trouble == "read-only":
+            subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        command = ["corpus", TINY, "--run", str(disk / "run"), "--set", "machine.workers=1"]
+        assert main(command) == 2
+        talk = capsys.readouterr().err
+        assert ("no space is left" if trouble == "full" else "read-only") in talk and "hint: " in talk
+        subprocess.run(["mount", "-o", "remount,rw,size=50m", str(disk)], check=True)
+        assert main(command) == 0, capsys.readouterr().err
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
