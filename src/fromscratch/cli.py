@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import functools
 import json
 import os
 import shutil
@@ -72,7 +73,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="fromscratch", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="fromscratch",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=16),
     )
     parser.add_argument("--version", action="version", version=f"fromscratch {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
