@@ -37,7 +37,7 @@ def main() -> None:
     asked = options.parse_args()
     torch.set_num_threads(asked.threads)
     versions = f"torch {torch.__version__}, transformers {transformers.__version__}, Python {platform.python_version()}"
-    print(f"{versions}; {asked.threads} threads; medians of {asked.steps} interleaved steps")
+    print(f"{versions}; threads: {asked.threads}; medians of {asked.steps} interleaved steps")
     print(f"{'size':>10} {'precision':>9} {'ours':>8} {'peer':>8}  tokens per CPU second; ratio (range)")
     for shape in SHAPES:
         for precision in ("bf16", "fp32"):
