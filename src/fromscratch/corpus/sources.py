@@ -226,7 +226,7 @@ class SourceSettings(Settings):
     """The language that it is known to be in (ISO 639); absent when it is to be found out."""
 
     exclude: Strings = ()
-    """Strings of files to leave out."""
+    """Patterns of files to leave out."""
 
     largest_megabytes: float = Field(default=64, gt=0)
     """What one file that is read whole, or one record of a file that is streamed, may unpack to (10^6 bytes).
@@ -242,7 +242,7 @@ class PackageSource(SourceSettings):
     """Name of the recipe's `[packages.NAME]`; or several names, where the archives are alike."""
 
     members: Strings = Field(min_length=1)
-    """Strings of the files within the archive: `*` stays within a folder, `**` spans folders."""
+    """Patterns of the files within the archive: `*` stays within a folder, `**` spans folders."""
 
     license: str | None = Field(default=None, min_length=1)
     """SPDX expression, where it is not that of the package."""
@@ -261,7 +261,7 @@ class FilesSource(SourceSettings):
     """A folder, an archive (zip or tar), or one file, relative to the folder in which the command is run."""
 
     members: Strings = ("**",)
-    """Strings of the files within the folder; hidden files are left out."""
+    """Patterns of the files within the folder; hidden files are left out."""
 
     license: str = Field(min_length=1)
     """SPDX expression of the text."""
