@@ -13,13 +13,13 @@ from fromscratch.core.errors import FromScratchError
 from fromscratch.core.settings import validate_settings
 from fromscratch.core.workplace import Machine
 from fromscratch.model.decoder import Decoder
+from fromscratch.model.device import choose_device
 from fromscratch.model.files import load_model
 from fromscratch.model.generate import generate
 from fromscratch.model.llama_names import from_llama
 from fromscratch.model.settings import Sampling
 from fromscratch.tokenizer.chatml import CHAT_TEMPLATE, IM_END, Message, encode_chat, encode_plain
 from fromscratch.tokenizer.special import END_OF_TEXT
-from fromscratch.train.run import choose_device
 
 __all__ = ["Reply", "Speaker", "fitting_history", "load_speaker", "speak"]
 

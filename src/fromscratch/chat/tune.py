@@ -17,11 +17,12 @@ from fromscratch.core.progress import progress, say
 from fromscratch.core.workplace import Workplace
 from fromscratch.corpus.sources import Package
 from fromscratch.evaluate.answers import answers, language_of
+from fromscratch.model.device import choose_device
 from fromscratch.model.files import load_model
 from fromscratch.tokenizer.chatml import IM_END, encode_plain
 from fromscratch.tokenizer.load import load_tokenizer
 from fromscratch.tokenizer.special import END_OF_TEXT
-from fromscratch.train.run import choose_device, train_to_end
+from fromscratch.train.run import train_to_end
 
 __all__ = ["tune"]
 

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from fromscratch.core.workplace import Machine
 from fromscratch.evaluate.settings import Scoring
 from fromscratch.model.decoder import Decoder
 
-__all__ = ["Window", "batches_of_windows", "device_of", "document_bits", "windows"]
+__all__ = ["Window", "batches_of_windows", "document_bits", "windows"]
 
 LOGITS_AT_ONCE = 1 << 21  # numbers, 8 MiB in fp32: what a cache still holds between the passes over them
 
@@ -63,11 +62,6 @@ def document_bits(
         np.add.at(bits, [each.document for each in batch], [part.sum() for part in np.split(bits_N, ends[:-1])])
         advance(float(ends[-1]))
     return bits
-
-
-def device_of(machine: Machine) -> torch.device:
-    """Where a model is scored: on the GPU when there is one, unless the machine settings say otherwise."""
-    return torch.device("cuda" if machine.device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def windows(document: int, length: int, size: int, stride: int) -> Iterator[Window]:

@@ -26,11 +26,12 @@ from fromscratch.evaluate.baselines import (
     unigram,
 )
 from fromscratch.evaluate.material import Document, drawn_documents, group_pairs, trained_pairs
-from fromscratch.evaluate.perplexity import device_of, document_bits
+from fromscratch.evaluate.perplexity import document_bits
 from fromscratch.evaluate.questions import QUESTIONS
 from fromscratch.evaluate.settings import EvaluateSettings, Scoring
 from fromscratch.evaluate.tally import Tally, row
 from fromscratch.model.decoder import Decoder
+from fromscratch.model.device import choose_device
 from fromscratch.model.files import load_model
 from fromscratch.tokenizer.special import END_OF_TEXT
 from fromscratch.tokens.batches import BatchPlan
@@ -118,7 +119,7 @@ def _tallies(
     }
     if drawn:
         baselines = _baselines(inputs, seed, pretrain, index)
-        models = {name: load_model(inputs[stage].path, device_of(machine)) for name, stage in MODELS.items()}
+        models = {name: load_model(inputs[stage].path, choose_device(machine)) for name, stage in MODELS.items()}
         tokens = sum(len(each) for documents in drawn.values() for each, _ in documents)
         with progress("score", len(models) * tokens) as advance:
             for group, documents in drawn.items():
@@ -173,7 +174,7 @@ def _answers(
     file = parts / "answers.json"
     if not file.exists():
         tokenizer = Tokenizer.from_file(str(inputs["tokenizer"].file("tokenizer.json")))
-        decoder = load_model(inputs["tune"].path, device_of(machine))
+        decoder = load_model(inputs["tune"].path, choose_device(machine))
         questions = {language: asked[: settings.questions_per_language] for language, asked in QUESTIONS.items()}
         prompts = [*questions["en"], *questions["zh"], *settings.sample_prompts]
         with progress("answers", len(prompts)) as advance:

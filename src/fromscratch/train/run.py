@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from fromscratch.core.errors import FromScratchError
 from fromscratch.core.files import digest_file
 from fromscratch.core.ledger import read_ledger
 from fromscratch.core.progress import progress
 from fromscratch.core.stopping import StopRequest, stop_at_safe_point
-from fromscratch.core.workplace import Machine, Workplace
+from fromscratch.core.workplace import Workplace
 from fromscratch.model.decoder import Decoder
+from fromscratch.model.device import choose_device
 from fromscratch.model.files import WEIGHTS, save_model
 from fromscratch.optim.build import build_optimizer
 from fromscratch.train.history import read_losses
@@ -23,7 +23,7 @@ from fromscratch.train.recovery import Position, Recovery
 from fromscratch.train.settings import LoopSettings
 from fromscratch.train.state import TrainState
 
-__all__ = ["choose_device", "train_to_end"]
+__all__ = ["train_to_end"]
 
 
 def train_to_end(
@@ -76,16 +76,6 @@ def _train(
             if stop or (state.step % settings.checkpoint_every_steps == 0 and state.step < settings.steps):
                 recovery.save(state)
             stop.raise_if_asked()
-
-
-def choose_device(machine: Machine) -> torch.device:
-    """The device that the machine settings ask for. Raises FromScratchError for a GPU that is not there."""
-    if machine.device == "cuda" and not torch.cuda.is_available():
-        raise FromScratchError(
-            '`machine.device` = "cuda", and torch sees no GPU here', 'set machine.device = "cpu" or "auto"'
-        )
-    wanted = machine.device if machine.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(wanted)
 
 
 def _finished_before(folder: Path, workplace: Workplace, label: str) -> dict[str, Any] | None:
