@@ -53,7 +53,7 @@ def bad_inputs(folder: Path) -> dict[str, list[str]]:
         "an empty folder": ["--set", f"{books}=empty"],
         "a truncated gzip file": ["--set", f"{books}=cut.jsonl.gz"],
         "a truncated Parquet file": ["--set", f"{books}=cut.parquet"],
-        "nothing left after filtering": ["--set", 'corpus.language.keep=["sw"]'],
+        "nothing left after filtering": ["--set", 'corpus.filters.language.keep=["sw"]'],
     }
 
 

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from fromscratch.core.errors import FromScratchError
-from fromscratch.corpus.funnel import STEPS, count_funnel, refuse_empty_corpus
+from fromscratch.corpus.cascade import STEPS
+from fromscratch.corpus.funnel import count_funnel, refuse_empty_corpus
 
 
 def documents(*rows: tuple[str, str, int, int, str | None, str | None]) -> pa.Table:

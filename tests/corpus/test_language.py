@@ -8,9 +8,9 @@ import pytest
 
 from fromscratch.core.errors import FromScratchError
 from fromscratch.corpus import language
+from fromscratch.corpus.filters.language import Language
 from fromscratch.corpus.language import identify_languages, load_language_model
 from fromscratch.corpus.markup import html_text
-from fromscratch.corpus.settings import LanguageSettings
 from fromscratch.corpus.shard import measure_texts
 
 UDHR = Path(__file__).parent.parent / "fixtures" / "pages" / "html" / "udhr"
@@ -22,15 +22,15 @@ LANGUAGES = {
 
 
 def identified(
-    *texts: str, kind: str = "text", hint: str | None = None, settings: LanguageSettings | None = None
+    *texts: str, kind: str = "text", hint: str | None = None, settings: Language | None = None
 ) -> list[tuple[str, float]]:
     column = pa.array(texts, pa.large_string())
     languages, scores = identify_languages(
         column,
-        pa.array([kind] * len(texts)),
-        pa.array([hint] * len(texts), pa.string()),
+        np.array([kind] * len(texts), dtype=object),
+        np.array([hint] * len(texts), dtype=object),
         measure_texts(column),
-        settings or LanguageSettings(),
+        settings or Language(),
     )
     return list(zip(languages.tolist(), scores.tolist(), strict=True))
 
@@ -79,9 +79,9 @@ def test_a_language_named_by_the_source_is_taken() -> None:
 
 def test_a_guess_below_the_least_score_is_undetermined_and_keeps_its_score() -> None:
     words = "alpha bravo tango whisky foxtrot quebec"
-    [(_, score)] = identified(words, settings=LanguageSettings(least_score=0))
+    [(_, score)] = identified(words, settings=Language(least_score=0))
     assert 0 < score < 0.9
-    assert identified(words, settings=LanguageSettings(least_score=score + 0.05)) == [("und", score)]
+    assert identified(words, settings=Language(least_score=score + 0.05)) == [("und", score)]
 
 
 def test_only_the_beginning_of_a_long_text_is_read() -> None:

@@ -39,6 +39,7 @@ JUDGED = (
     "raw_bytes",
     "bytes",
     "step",
+    "evidence",
     "reason",
     "digest",
     "band_keys",
@@ -93,7 +94,13 @@ def _facts(funnel: Mapping[str, Any]) -> dict[str, Any]:
 def _write_shards(folder: Path, tasks: Sequence[ReadTask], corpus: CorpusSettings, workers: int) -> list[Path]:
     """One Parquet file for each task, in the order of tasks."""
     folder.mkdir(exist_ok=True)
-    jobs = [ShardJob(task, folder / f"{number:05d}-{_name(task)}.parquet", corpus) for number, task in enumerate(tasks)]
+    models = folder.with_name("models")
+    for _, each in corpus.filters.present():
+        each.prepare(models)
+    jobs = [
+        ShardJob(task, folder / f"{number:05d}-{_name(task)}.parquet", corpus, models)
+        for number, task in enumerate(tasks)
+    ]
     missing = sorted((job for job in jobs if not job.path.exists()), key=lambda job: -job.task.bytes)
     if min(workers, len(missing)) > 1:
         compile_kernels(corpus)

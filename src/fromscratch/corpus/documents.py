@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fromscratch.core.errors import FromScratchError
+from fromscratch.corpus.cascade import filter_columns
 from fromscratch.corpus.metrics import METRIC_NAMES
 
 __all__ = ["DOCUMENTS", "read_documents"]
@@ -18,17 +19,19 @@ DOCUMENTS = pa.schema(
         pa.field("id", pa.string()),  # the first 16 hex digits of SHA-256 over source, url and raw content
         pa.field("source", pa.string()),
         pa.field("domain", pa.string()),
-        pa.field("language", pa.string()),  # "en", "zh", "code", another ISO 639 code, or "und"
         pa.field("url", pa.string()),
         pa.field("title", pa.string()),
         pa.field("license", pa.string()),
         pa.field("text", pa.large_string()),
         pa.field("raw_bytes", pa.int64()),  # as read
         pa.field("bytes", pa.int64()),  # UTF-8 length of the text
-        pa.field("language_score", pa.float32()),
+        # "language" ("en", "zh", "code", another ISO 639 code, "und" or null) and what else the filters say:
+        *(pa.field(name, pa.type_for_alias(kind)) for name, kind in filter_columns().items()),
         *(pa.field(name, pa.float32()) for name in METRIC_NAMES),
         pa.field("keep", pa.bool_()),
-        pa.field("reason", pa.string()),  # null when kept
+        pa.field("step", pa.string()),  # that dropped it, of cascade.STEPS; null when kept
+        pa.field("reason", pa.string()),  # why it did; null when kept
+        pa.field("evidence", pa.string()),  # what was measured or found, in words; null when kept
         pa.field("duplicate_of", pa.string()),  # the id of the kept document that this one repeats
         pa.field("similarity", pa.float32()),  # exact Jaccard similarity of the two, 1 for exact duplicates
         pa.field("split", pa.string()),  # "train" or "heldout"; null when dropped

@@ -8,10 +8,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fromscratch.core.errors import FromScratchError
+from fromscratch.corpus.cascade import STEPS
 
-__all__ = ["MARKUP", "STEPS", "count_funnel", "refuse_empty_corpus"]
+__all__ = ["MARKUP", "count_funnel", "refuse_empty_corpus"]
 
-STEPS = ("read", "extract", "language", "quality", "exact duplicates", "near duplicates")
+EXTRACT = STEPS.index("extract")
 MARKUP = "markup"  # bytes, without documents, that extraction left behind in pages that it kept
 
 
@@ -28,7 +29,7 @@ def count_funnel(documents: pa.Table, unreadable: Sequence[Mapping[str, str]]) -
     dropped_at = np.array([STEPS.index(step) if step else len(STEPS) for step in documents["step"].to_pylist()])
     steps = []
     for number, step in enumerate(STEPS):
-        before, after = (raw_bytes if number <= at else text_bytes for at in (STEPS.index("extract"), 0))
+        before, after = (raw_bytes if number <= at else text_bytes for at in (EXTRACT, EXTRACT - 1))
         kept, lost = dropped_at > number, dropped_at == number
         dropped = {reason: _tally(before, lost & (reasons == reason)) for reason in sorted(set(reasons[lost]))}
         if step == "extract":
@@ -77,7 +78,7 @@ def refuse_empty_corpus(funnel: Mapping[str, Any]) -> None:
     largest = ", ".join(f"{reason} {count:,} ({step})" for count, reason, step in sorted(losses, reverse=True)[:3])
     raise FromScratchError(
         f"nothing left after filtering: all {read:,} documents were dropped",
-        f"the largest reasons: {largest}; `corpus.language.keep` and `corpus.quality` decide what stays",
+        f"the largest reasons: {largest}; `corpus.filters` decides what stays",
     )
 
 

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fromscratch.core.errors import FromScratchError
+from fromscratch.corpus.filters.language import Language
 from fromscratch.corpus.metrics import Metric
-from fromscratch.corpus.settings import LanguageSettings
 
 __all__ = ["CODE", "UNDETERMINED", "identify_languages", "load_language_model"]
 
@@ -27,10 +27,10 @@ CHINESE_LABELS = ("zh", "yue", "wuu")  # one written language to us
 
 def identify_languages(
     texts: pa.LargeStringArray,
-    kinds: pa.StringArray,
-    hints: pa.StringArray,
+    kinds: NDArray[np.object_],
+    hints: NDArray[np.object_],
     metrics: NDArray[np.float32],
-    settings: LanguageSettings,
+    settings: Language,
 ) -> tuple[NDArray[np.object_], NDArray[np.float32]]:
     """Languages and scores of documents, given their metrics float32[documents, metrics].
 
@@ -43,14 +43,14 @@ def identify_languages(
     reads_like_prose = (metrics[:, Metric.CODE_SYMBOL_SHARE] < settings.least_code_symbol_share) & (
         metrics[:, Metric.PUNCTUATED_LINE_SHARE] > PROSE_LINE_SHARE
     )
-    is_code = np.asarray(pc.equal(kinds, "code")) & ~reads_like_prose
-    named = ~is_code & np.asarray(pc.is_valid(hints))
+    is_code = (kinds == "code") & ~reads_like_prose
+    named = ~is_code & (hints != None)  # noqa: E711 (element by element)
     chinese = ~is_code & ~named & (han >= settings.least_han_share) & ~japanese
 
     languages = np.full(len(texts), UNDETERMINED, dtype=object)
     scores = np.zeros(len(texts), np.float32)
     languages[is_code], scores[is_code] = CODE, KNOWN
-    languages[named], scores[named] = np.asarray(hints, dtype=object)[named], KNOWN
+    languages[named], scores[named] = hints[named], KNOWN
     languages[chinese], scores[chinese] = "zh", han[chinese]
 
     asked = np.flatnonzero(~is_code & ~named & ~chinese & (metrics[:, Metric.LETTER_SHARE] > 0))

@@ -12,17 +12,18 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fromscratch.core.files import atomic_write, canonical_json
+from fromscratch.corpus.cascade import SHARD_STEPS
 from fromscratch.corpus.characters import character_tables
 from fromscratch.corpus.documents import DOCUMENTS
 from fromscratch.corpus.duplicates import content_digests, minhash_keys
 from fromscratch.corpus.extract import extract_text
+from fromscratch.corpus.filters.filter import Batch
 from fromscratch.corpus.kernels import measure
-from fromscratch.corpus.language import identify_languages
 from fromscratch.corpus.metrics import METRIC_NAMES
 from fromscratch.corpus.readers.pages import read_pages
 from fromscratch.corpus.readers.plan import ReadTask
-from fromscratch.corpus.rules import judge_quality
 from fromscratch.corpus.settings import CorpusSettings, DuplicateSettings
+from fromscratch.corpus.sieve import sieve
 from fromscratch.corpus.text_buffers import text_buffers
 
 __all__ = ["UNREADABLE", "ShardJob", "compile_kernels", "measure_texts", "nulls", "shard_schema", "write_shard"]
@@ -38,6 +39,8 @@ class ShardJob:
     task: ReadTask
     path: Path
     settings: CorpusSettings
+    models: Path
+    """The folder of what the filters' `prepare` has made."""
 
 
 def shard_schema(duplicates: DuplicateSettings) -> pa.Schema:
@@ -46,7 +49,7 @@ def shard_schema(duplicates: DuplicateSettings) -> pa.Schema:
     return pa.schema(
         [
             *known,
-            pa.field("step", pa.string()),  # that dropped the document; null when none has so far
+            pa.field("step_bytes", pa.list_(pa.int64(), len(SHARD_STEPS))),  # of the document after each step
             pa.field("digest", pa.list_(pa.uint64(), 2)),
             pa.field("band_keys", pa.list_(pa.uint64(), duplicates.bands)),
         ]
@@ -64,7 +67,7 @@ def write_shard(job: ShardJob) -> ReadTask:
     # The codec is the quick one, because shards live until the corpus is complete.
     with atomic_write(job.path) as temporary, pq.ParquetWriter(temporary, schema, compression="lz4") as writer:
         for table in pages:
-            writer.write_table(_judged(table, job.settings, schema))
+            writer.write_table(_judged(table, job, schema))
         writer.add_key_value_metadata({UNREADABLE: canonical_json(pages.unreadable)})
     return job.task
 
@@ -88,53 +91,51 @@ def nulls(values: NDArray[np.object_]) -> NDArray[np.bool_]:
     return found
 
 
-def _judged(pages: pa.Table, settings: CorpusSettings, schema: pa.Schema) -> pa.Table:
+def _judged(pages: pa.Table, job: ShardJob, schema: pa.Schema) -> pa.Table:
+    """One row for each page: its text as the cascade leaves it, verdict, scores, and what the comparison needs."""
+    settings = job.settings
     pages = extract_text(pages, settings.extraction_timeout_seconds)
     texts = pages["text"].combine_chunks()
-    metrics = measure_texts(texts)
-    languages, scores = identify_languages(
-        texts, pages["kind"].combine_chunks(), pages["language_hint"].combine_chunks(), metrics, settings.language
-    )
-    step, reason = _verdicts(pages, languages, metrics, settings)
-    left = np.flatnonzero(nulls(step))
-    digests = np.zeros((len(texts), 2), np.uint64)
-    band_keys = np.zeros((len(texts), settings.duplicates.bands), np.uint64)
-    left_texts = texts.take(pa.array(left))
-    digests[left] = content_digests(left_texts)
-    band_keys[left] = minhash_keys(left_texts, settings.duplicates)
+    names = ("source", "domain", "url", "kind", "language_hint")
+    sources, domains, urls, kinds, hints = (np.asarray(pages[name], dtype=object) for name in names)
+    ids, unknown = np.array(_ids(pages), dtype=object), np.full(len(texts), None, dtype=object)
+    batch = Batch(ids, sources, domains, urls, kinds, hints, unknown, texts, job.models, measure_texts)
+    raw_bytes = pc.cast(pc.binary_length(pages["content"]), pa.int64()).to_numpy()
+    sieved = sieve(batch, np.asarray(pages["error"], dtype=object), raw_bytes, settings.filters)
+    left = pa.array(np.flatnonzero(nulls(sieved.step)))
+    left_texts = sieved.batch.texts.take(left)
+    digests = _spread(content_digests(left_texts), left, len(texts))
+    band_keys = _spread(minhash_keys(left_texts, settings.duplicates), left, len(texts))
     columns: dict[str, Any] = {
-        **{name: pages[name] for name in ("source", "domain", "url", "title", "license")},
-        **dict(zip(METRIC_NAMES, metrics.T, strict=True)),
-        "id": _ids(pages),
-        "language": pa.array(languages, pa.string()),
-        "text": texts,
-        "raw_bytes": pc.cast(pc.binary_length(pages["content"]), pa.int64()),
-        "bytes": pc.binary_length(texts),
-        "language_score": scores,
-        "reason": pa.array(reason, pa.string()),
-        "step": pa.array(step, pa.string()),
-        "digest": pa.FixedSizeListArray.from_arrays(digests.ravel(), 2),
-        "band_keys": pa.FixedSizeListArray.from_arrays(band_keys.ravel(), settings.duplicates.bands),
+        **{name: pages[name].combine_chunks() for name in ("source", "domain", "url", "title", "license")},
+        **dict(zip(METRIC_NAMES, sieved.batch.metrics.T, strict=True)),
+        **sieved.columns,
+        "id": batch.ids,
+        "text": sieved.batch.texts,
+        "raw_bytes": raw_bytes,
+        "bytes": pc.binary_length(sieved.batch.texts),
+        "step": sieved.step,
+        "reason": sieved.reason,
+        "evidence": sieved.evidence,
+        "step_bytes": _lists(sieved.step_bytes),
+        "digest": _lists(digests),
+        "band_keys": _lists(band_keys),
     }
-    return pa.table({name: columns[name] for name in schema.names}, schema=schema)
+    # None and NaN, where a filter has not looked, become nulls.
+    arrays = [pa.array(columns[field.name], field.type, from_pandas=True) for field in schema]
+    return pa.table(arrays, schema=schema)
 
 
-def _verdicts(
-    pages: pa.Table, languages: NDArray[np.object_], metrics: NDArray[np.float32], settings: CorpusSettings
-) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
-    """The step that drops each document, and its reason; None where it stays."""
-    step = np.full(len(languages), None, dtype=object)
-    reason = np.asarray(pages["error"], dtype=object).copy()
-    step[~nulls(reason)] = "extract"
-    foreign = nulls(step) & ~np.isin(languages, settings.language.keep)
-    step[foreign], reason[foreign] = "language", "wrong_language"
-    left = np.flatnonzero(nulls(step))
-    failed = judge_quality(
-        languages[left], np.asarray(pages["domain"], dtype=object)[left], metrics[left], settings.quality
-    )
-    step[left[~nulls(failed)]] = "quality"
-    reason[left] = failed
-    return step, reason
+def _spread(values: NDArray[np.uint64], places: pa.Array, count: int) -> NDArray[np.uint64]:
+    """The rows of ``values`` at these places of ``count``; zeros elsewhere."""
+    spread = np.zeros((count, values.shape[1]), np.uint64)
+    spread[places.to_numpy()] = values
+    return spread
+
+
+def _lists(values: NDArray[Any]) -> pa.FixedSizeListArray:
+    """A matrix as a column of lists."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
 
 
 def _ids(pages: pa.Table) -> list[str]:

@@ -11,17 +11,17 @@ import pytest
 from fromscratch.core.errors import FromScratchError
 from fromscratch.core.settings import validate_settings
 from fromscratch.corpus.extract import extract_text
+from fromscratch.corpus.filters.language import Language
+from fromscratch.corpus.filters.quality import RULES, Quality, Rule, judge_metrics
 from fromscratch.corpus.language import identify_languages
 from fromscratch.corpus.metrics import METRIC_NAMES, Metric
 from fromscratch.corpus.readers.pages import read_pages
 from fromscratch.corpus.readers.plan import plan_reads
-from fromscratch.corpus.rules import RULES, Rule, judge_quality
-from fromscratch.corpus.settings import LanguageSettings, QualitySettings
 from fromscratch.corpus.shard import measure_texts
 from fromscratch.corpus.sources import FilesSource
 from tests.conftest import Golden
 
-PAGES = Path(__file__).parent.parent / "fixtures" / "pages"
+PAGES = Path(__file__).parent.parent.parent / "fixtures" / "pages"
 CLASSES = {"en": "english", "zh": "chinese", "code": "code"}
 GOOD = {
     "characters": 2000, "words": 400, "mean_word_characters": 5, "alphabetic_word_share": 0.95, "stop_words": 6,
@@ -30,15 +30,15 @@ GOOD = {
 }  # fmt: skip
 
 
-def verdict(language: str, domain: str = "web", quality: QualitySettings | None = None, **metrics: float) -> str | None:
+def verdict(language: str, domain: str = "web", quality: Quality | None = None, **metrics: float) -> str | None:
     row = np.array([[{**GOOD, **metrics}.get(name, 0) for name in METRIC_NAMES]], np.float32)
     of_one = (np.array([language], object), np.array([domain], object))
-    reason: str | None = judge_quality(*of_one, row, quality or QualitySettings())[0]
+    reason: str | None = judge_metrics(*of_one, row, quality or Quality())[0][0]
     return reason
 
 
 def bound_of(language: str, rule: Rule) -> float | None:
-    bound: float | None = getattr(getattr(QualitySettings(), CLASSES[language]), rule.bound, None)
+    bound: float | None = getattr(getattr(Quality(), CLASSES[language]), rule.bound, None)
     return bound
 
 
@@ -60,7 +60,7 @@ def test_a_document_at_the_bound_stays_and_one_beyond_it_goes(language: str, rul
 def test_every_bound_of_the_settings_has_a_rule() -> None:
     tried = {rule.bound for rule in RULES} | {"domains", "short_words"}
     for name in CLASSES.values():
-        bounds = getattr(QualitySettings(), name).model_dump()
+        bounds = getattr(Quality(), name).model_dump()
         assert bounds.keys() <= tried, name
 
 
@@ -86,7 +86,7 @@ def test_short_documents_may_repeat_a_phrase_and_need_no_full_stop() -> None:
 
 
 def test_a_domain_may_have_other_bounds() -> None:
-    quality = QualitySettings.model_validate({"chinese": {"domains": {"dictionary": {"least_characters": 5}}}})
+    quality = Quality.model_validate({"chinese": {"domains": {"dictionary": {"least_characters": 5}}}})
     assert verdict("zh", domain="dictionary", quality=quality, characters=9) is None
     assert verdict("zh", domain="web", quality=quality, characters=9) == "too_short"
     assert verdict("en", domain="dictionary", quality=quality, characters=9) == "too_short"
@@ -95,7 +95,7 @@ def test_a_domain_may_have_other_bounds() -> None:
 def test_an_unknown_bound_of_a_domain_is_refused_with_a_suggestion() -> None:
     data = {"chinese": {"domains": {"dictionary": {"least_charcters": 5}}}}
     with pytest.raises(FromScratchError) as refused:
-        validate_settings(QualitySettings, data, "recipe.toml")
+        validate_settings(Quality, data, "recipe.toml")
     assert "`chinese.domains.dictionary.least_charcters`" in refused.value.message
     assert "least_characters" in refused.value.hint
 
@@ -109,10 +109,10 @@ def judged_pages() -> list[dict[str, Any]]:
             pages = extract_text(table, 60)
             texts = pages["text"].combine_chunks()
             metrics = measure_texts(texts)
-            kinds, hints = (pages[name].combine_chunks() for name in ("kind", "language_hint"))
-            languages, _ = identify_languages(texts, kinds, hints, metrics, LanguageSettings())
+            kinds, hints = (np.asarray(pages[name], dtype=object) for name in ("kind", "language_hint"))
+            languages, _ = identify_languages(texts, kinds, hints, metrics, Language())
             domains = np.array(["web"] * len(texts), object)
-            reasons = judge_quality(languages, domains, metrics, QualitySettings())
+            reasons, _ = judge_metrics(languages, domains, metrics, Quality())
             for place, url in enumerate(pages["url"].to_pylist()):
                 judged.append(
                     {"page": url, "language": languages[place], "reason": reasons[place], "metrics": metrics[place]}
@@ -121,7 +121,7 @@ def judged_pages() -> list[dict[str, Any]]:
 
 
 def test_verdicts_on_real_pages_are_the_golden_ones(golden: Golden) -> None:
-    kept = LanguageSettings().keep
+    kept = Language().keep
     verdicts = {
         each["page"]: f"{each['language']}: "
         + ("wrong_language" if each["language"] not in kept else each["reason"] or "keep")
@@ -135,8 +135,8 @@ def test_verdicts_on_real_pages_are_the_golden_ones(golden: Golden) -> None:
 def test_good_chinese_pages_stay_though_english_bounds_would_drop_them() -> None:
     chinese = [each for each in judged_pages() if each["language"] == "zh"]
     metrics = np.stack([each["metrics"] for each in chinese])
-    english = judge_quality(
-        np.array(["en"] * len(chinese), object), np.array(["web"] * len(chinese), object), metrics, QualitySettings()
+    english, _ = judge_metrics(
+        np.array(["en"] * len(chinese), object), np.array(["web"] * len(chinese), object), metrics, Quality()
     )
     kept = sum(each["reason"] is None for each in chinese)
     kept_as_english = sum(reason is None for reason in english)
@@ -148,5 +148,5 @@ def test_good_chinese_pages_stay_though_english_bounds_would_drop_them() -> None
 
 def test_no_documents_are_no_verdicts() -> None:
     none = np.array([], object)
-    assert len(judge_quality(none, none, np.zeros((0, len(Metric)), np.float32), QualitySettings())) == 0
+    assert len(judge_metrics(none, none, np.zeros((0, len(Metric)), np.float32), Quality())[0]) == 0
     assert measure_texts(pa.array([], pa.large_string())).shape == (0, len(Metric))

@@ -1,0 +1,47 @@
+"""The cascade: which filters a document meets, and in which order."""
+
+from collections.abc import Iterator
+from typing import get_args
+
+from fromscratch.core.settings import Settings
+from fromscratch.corpus.filters.filter import Filter
+from fromscratch.corpus.filters.language import Language
+from fromscratch.corpus.filters.quality import Quality
+
+__all__ = ["SHARD_STEPS", "STEPS", "Cascade", "filter_columns"]
+
+
+class Cascade(Settings):
+    """The filters in their order; adding one is its file, its line here, and its golden verdicts.
+
+    The order is that of Yi's report (arXiv 2403.04652, figure 1) where it names a step: cheap and certain ones first.
+    """
+
+    language: Language = Language()
+    """Documents in other languages go."""
+
+    quality: Quality = Quality()
+    """Documents beyond bounds on what is measured go."""
+
+    def present(self) -> Iterator[tuple[str, Filter]]:
+        """Name and filter, in order, without those that are absent."""
+        for name in type(self).model_fields:
+            if (each := getattr(self, name)) is not None:
+                yield name, each
+
+
+def filter_columns() -> dict[str, str]:
+    """The columns that filters add to documents, with their Arrow types, in the order of the cascade."""
+    columns: dict[str, str] = {}
+    for field in Cascade.model_fields.values():
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, Filter):
+                columns |= kind.columns
+    return columns
+
+
+SHARD_STEPS = ("read", "refuse", "extract", *Cascade.model_fields)
+"""What happens to a document by itself."""
+
+STEPS = (*SHARD_STEPS, "paragraphs", "exact duplicates", "near duplicates")
+"""All that can happen to it, in the order of the funnel."""
