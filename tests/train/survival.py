@@ -16,12 +16,12 @@ from typing import Any
 import torch
 
 from fromscratch.core.files import digest_file
+from fromscratch.core.history import read_trainings
 from fromscratch.core.ledger import Ledger
 from fromscratch.core.workplace import Machine, Workplace
 from fromscratch.model.decoder import Decoder, initialise
 from fromscratch.model.settings import DecoderSettings
 from fromscratch.optim.settings import Linear, Muon
-from fromscratch.train.history import read_losses
 from fromscratch.train.loop import Batch
 from fromscratch.train.run import train_to_end
 from fromscratch.train.settings import LoopSettings
@@ -100,7 +100,9 @@ def result(folder: Path) -> dict[str, Any]:
         "files": {
             each.relative_to(draft).as_posix(): digest_file(each) for each in sorted(draft.rglob("*")) if each.is_file()
         },
-        "history": [[line.step, line.loss, line.tokens] for line in read_losses(folder / "ledger.jsonl", "pretrain")],
+        "history": [
+            [line.step, line.loss, line.tokens] for line in read_trainings(folder / "ledger.jsonl")["pretrain"].steps
+        ],
     }
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from fromscratch.core.errors import FromScratchError
+from fromscratch.core.history import read_trainings
 from fromscratch.core.ledger import Ledger, read_ledger
 from fromscratch.core.stopping import Stopped
 from fromscratch.core.workplace import Machine, Workplace
@@ -19,7 +20,6 @@ from fromscratch.model.decoder import Decoder, initialise
 from fromscratch.model.files import load_model
 from fromscratch.model.settings import DecoderSettings
 from fromscratch.optim.settings import Constant, Muon
-from fromscratch.train.history import read_losses
 from fromscratch.train.loop import Batch
 from fromscratch.train.run import train_to_end
 from fromscratch.train.settings import LoopSettings
@@ -95,7 +95,7 @@ def test_the_ledger_tells_every_step_and_every_checkpoint_with_its_place_in_the_
 
 def test_the_facts_sum_up_the_run(tmp_path: Path) -> None:
     facts = train(tmp_path)
-    history = read_losses(tmp_path / "ledger.jsonl", "pretrain")
+    history = read_trainings(tmp_path / "ledger.jsonl")["pretrain"].steps
     assert (facts["steps"], facts["tokens"], facts["threads"], facts["precision"]) == (12, 12 * 24, 1, "bf16")
     assert facts["final_loss"] == history[-1].loss
     assert facts["seconds"] == pytest.approx(sum(line.seconds for line in history), abs=1e-3)
@@ -140,7 +140,7 @@ def test_a_failure_in_a_step_loses_at_most_what_came_after_the_checkpoint(tmp_pa
     train(tmp_path, trained.append)
     assert trained == [8, 9, 10, 11]
     assert files(tmp_path) == files(undisturbed)
-    told, straight = (read_losses(each / "ledger.jsonl", "pretrain") for each in (tmp_path, undisturbed))
+    told, straight = (read_trainings(each / "ledger.jsonl")["pretrain"].steps for each in (tmp_path, undisturbed))
     assert [(line.step, line.loss) for line in told] == [(line.step, line.loss) for line in straight]
     assert len(lines(tmp_path, "step")) == 14  # the two that were done again are still on record
 
@@ -231,6 +231,6 @@ def test_the_history_holds_each_step_once_and_only_of_its_stage(tmp_path: Path) 
         ledger.append("resumed", stage="pretrain", step=2)
         for number in (3, 4):
             step(ledger, "pretrain", number, 20.0 + number)
-    history = read_losses(tmp_path / "ledger.jsonl", "pretrain")
+    history = read_trainings(tmp_path / "ledger.jsonl")["pretrain"].steps
     assert [(line.step, line.loss) for line in history] == [(1, 11.0), (2, 12.0), (3, 23.0), (4, 24.0)]
-    assert np.isclose([line.loss for line in read_losses(tmp_path / "ledger.jsonl", "tune")], [99.0]).all()
+    assert np.isclose([line.loss for line in read_trainings(tmp_path / "ledger.jsonl")["tune"].steps], [99.0]).all()

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fromscratch.core.artifact import Artifact
+from fromscratch.core.history import Step, Training
 from fromscratch.release.charts import Plot, Tick, line_plot, round_ticks
-from fromscratch.release.evidence import Evidence, Step, Training
+from fromscratch.release.evidence import Evidence
 from fromscratch.release.funnel import funnel_chapter, sources_chapter
 from fromscratch.release.tables import (
     BASELINES,

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from fromscratch.core.files import digest_file
+from fromscratch.core.history import read_trainings
 from fromscratch.core.ledger import read_ledger
 from fromscratch.core.progress import progress
 from fromscratch.core.stopping import StopRequest, stop_at_safe_point
@@ -17,7 +18,6 @@ from fromscratch.model.decoder import Decoder
 from fromscratch.model.device import choose_device
 from fromscratch.model.files import WEIGHTS, save_model
 from fromscratch.optim.build import build_optimizer
-from fromscratch.train.history import read_losses
 from fromscratch.train.loop import Batch, training_steps
 from fromscratch.train.recovery import Position, Recovery
 from fromscratch.train.settings import LoopSettings
@@ -91,14 +91,13 @@ def _finished_before(folder: Path, workplace: Workplace, label: str) -> dict[str
 
 
 def _facts(state: TrainState, settings: LoopSettings, workplace: Workplace, label: str) -> dict[str, Any]:
-    history = read_losses(workplace.ledger.path, label)
-    seconds = sum(line.seconds for line in history)
+    training = read_trainings(workplace.ledger.path)[label]
     return {
         "steps": state.step,
         "tokens": state.tokens,
-        "final_loss": history[-1].loss,
-        "seconds": round(seconds, 3),
-        "tokens_per_second": round(state.tokens / seconds, 1),
+        "final_loss": training.steps[-1].loss,
+        "seconds": round(training.seconds, 3),
+        "tokens_per_second": round(state.tokens / training.seconds, 1),
         "threads": workplace.machine.thread_count,
         "device": str(next(state.model.parameters()).device),
         "precision": settings.precision,
