@@ -2,12 +2,12 @@
 
 import os
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fromscratch.core.ledger import Ledger
-from fromscratch.core.settings import Settings
+from fromscratch.core.settings import Settings, refuse
 
 __all__ = ["Machine", "Workplace"]
 
@@ -21,8 +21,20 @@ class Machine(Settings):
     threads: int | None = Field(default=None, gt=0)
     """Threads of matrix products in training and evaluation; all cores when absent."""
 
+    engine: Literal["embedded", "ray"] = "embedded"
+    """Where corpus work runs: in processes of this machine, or on a Ray cluster. The result is the same."""
+
+    address: str | None = Field(default=None, min_length=1)
+    """Of the Ray cluster: `auto` for the one that this machine is part of, or `HOST:6379`. Absent, Ray is started here."""
+
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where models run; `auto` takes the GPU when there is one."""
+
+    @model_validator(mode="after")
+    def _keep_together(self) -> Self:
+        if self.address and self.engine != "ray":
+            refuse(f"`@address` = {self.address!r} is of a Ray cluster", 'add engine = "ray", or leave the address out')
+        return self
 
     @property
     def worker_count(self) -> int:

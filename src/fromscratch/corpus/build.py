@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from fromscratch.core.artifact import Artifact, Draft
 from fromscratch.core.files import atomic_write, digest_value, remove_tree, write_json
 from fromscratch.core.progress import progress
-from fromscratch.core.workplace import Workplace
+from fromscratch.core.workplace import Machine, Workplace
 from fromscratch.corpus.documents import DOCUMENTS
 from fromscratch.corpus.duplicates import find_exact_duplicates, find_near_duplicates
+from fromscratch.corpus.engine import run_tasks
 from fromscratch.corpus.funnel import count_funnel, refuse_empty_corpus
-from fromscratch.corpus.pool import run_tasks
 from fromscratch.corpus.readers.plan import ReadTask, plan_reads
 from fromscratch.corpus.settings import CorpusSettings
 from fromscratch.corpus.shard import UNREADABLE, ShardJob, compile_kernels, nulls, write_shard
@@ -65,7 +65,7 @@ def build_corpus(
     funnel_path = draft.folder / "funnel.json"
     seconds: dict[str, float] = {}
     if not funnel_path.exists():  # which is written last; after it only the shards are removed
-        shards = _write_shards(draft.folder / "shards", tasks, corpus, workplace.machine.worker_count)
+        shards = _write_shards(draft.folder / "shards", tasks, corpus, workplace.machine)
         sharded = time.monotonic()
         documents = _decide(shards, corpus)
         funnel = count_funnel(documents, [each for shard in shards for each in _unreadable_of(shard)])
@@ -91,7 +91,7 @@ def _facts(funnel: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _write_shards(folder: Path, tasks: Sequence[ReadTask], corpus: CorpusSettings, workers: int) -> list[Path]:
+def _write_shards(folder: Path, tasks: Sequence[ReadTask], corpus: CorpusSettings, machine: Machine) -> list[Path]:
     """One Parquet file for each task, in the order of tasks."""
     folder.mkdir(exist_ok=True)
     models = folder.with_name("models")
@@ -102,12 +102,12 @@ def _write_shards(folder: Path, tasks: Sequence[ReadTask], corpus: CorpusSetting
         for number, task in enumerate(tasks)
     ]
     missing = sorted((job for job in jobs if not job.path.exists()), key=lambda job: -job.task.bytes)
-    if min(workers, len(missing)) > 1:
+    if min(machine.worker_count, len(missing)) > 1:
         compile_kernels(corpus)
     all_bytes, missing_bytes = (sum(job.task.bytes for job in some) for some in (jobs, missing))
     with (
         progress("corpus", total=all_bytes, done=all_bytes - missing_bytes) as advance,
-        closing(run_tasks(write_shard, missing, workers)) as done,
+        closing(run_tasks(write_shard, missing, machine)) as done,
     ):
         for task in done:
             advance(task.bytes, note=task.source)

@@ -42,6 +42,9 @@ class ShardJob:
     models: Path
     """The folder of what the filters' `prepare` has made."""
 
+    def __str__(self) -> str:
+        return str(self.task)
+
 
 def shard_schema(duplicates: DuplicateSettings) -> pa.Schema:
     """The columns of a document that are known before it is compared with others, and what the comparison needs."""
