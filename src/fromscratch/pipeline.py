@@ -174,7 +174,9 @@ def _make(
 def _origin(stage: Stage, recipe: Recipe, inputs: Mapping[str, str]) -> Origin:
     settings = recipe.model_dump(mode="json", include=set(stage.sections))
     if stage.name == "corpus":  # local files are inputs like any other
-        inputs = {**inputs, **source_digests(recipe.corpus.sources)}
+        examples = source_digests(recipe.corpus.examples, "corpus.examples")
+        examples = {f"examples.{name}": each for name, each in examples.items()}
+        inputs = {**inputs, **source_digests(recipe.corpus.sources), **examples}
     elif stage.name == "tune":
         inputs = {**inputs, **dialogue_digests(recipe.tune.dialogues)}
     return Origin(stage.name, settings, inputs)

@@ -66,6 +66,7 @@ class Recipe(Settings):
     @model_validator(mode="after")
     def _name_what_exists(self) -> Self:
         refuse_unknown_packages(self.packages, self.corpus.sources)
+        refuse_unknown_packages(self.packages, self.corpus.examples, "corpus.examples")
         refuse_unknown_places(self.packages, self.corpus.sources, self.tune)
         return self
 

@@ -20,6 +20,8 @@ from fromscratch.core.workplace import Machine, Workplace
 from fromscratch.corpus.documents import DOCUMENTS
 from fromscratch.corpus.duplicates import find_exact_duplicates, find_near_duplicates
 from fromscratch.corpus.engine import run_tasks
+from fromscratch.corpus.examples import example_reader
+from fromscratch.corpus.filters.filter import ReadExamples
 from fromscratch.corpus.funnel import count_funnel, refuse_empty_corpus
 from fromscratch.corpus.readers.plan import ReadTask, plan_reads
 from fromscratch.corpus.settings import CorpusSettings
@@ -65,6 +67,8 @@ def build_corpus(
     funnel_path = draft.folder / "funnel.json"
     seconds: dict[str, float] = {}
     if not funnel_path.exists():  # which is written last; after it only the shards are removed
+        read = example_reader(packages, corpus, inputs["fetch"].path if "fetch" in inputs else None)
+        _prepare_filters(draft.folder / "models", corpus, read)
         shards = _write_shards(draft.folder / "shards", tasks, corpus, workplace.machine)
         sharded = time.monotonic()
         documents = _decide(shards, corpus)
@@ -91,14 +95,17 @@ def _facts(funnel: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _prepare_filters(folder: Path, corpus: CorpusSettings, read: ReadExamples) -> None:
+    folder.mkdir(exist_ok=True)
+    for _, each in corpus.filters.present():
+        each.prepare(folder, read)
+
+
 def _write_shards(folder: Path, tasks: Sequence[ReadTask], corpus: CorpusSettings, machine: Machine) -> list[Path]:
     """One Parquet file for each task, in the order of tasks."""
     folder.mkdir(exist_ok=True)
-    models = folder.with_name("models")
-    for _, each in corpus.filters.present():
-        each.prepare(models)
     jobs = [
-        ShardJob(task, folder / f"{number:05d}-{_name(task)}.parquet", corpus, models)
+        ShardJob(task, folder / f"{number:05d}-{_name(task)}.parquet", corpus, folder.with_name("models"))
         for number, task in enumerate(tasks)
     ]
     missing = sorted((job for job in jobs if not job.path.exists()), key=lambda job: -job.task.bytes)

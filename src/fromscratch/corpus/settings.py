@@ -1,8 +1,10 @@
 """Settings of the corpus: its sources, extraction, the cascade of filters, duplicates, the held-out share."""
 
-from pydantic import Field
+from typing import Self
 
-from fromscratch.core.settings import Settings
+from pydantic import Field, model_validator
+
+from fromscratch.core.settings import Settings, did_you_mean, refuse
 from fromscratch.corpus.cascade import Cascade
 from fromscratch.corpus.sources import Source
 
@@ -49,6 +51,9 @@ class CorpusSettings(Settings):
     sources: dict[str, Source] = Field(min_length=1)
     """Where raw pages come from, by name; of two equal documents the one from the earlier source stays."""
 
+    examples: dict[str, Source] = Field(default_factory=dict)
+    """What filters read and nobody trains on, by name: benchmarks to keep out, chosen pages to learn from."""
+
     extraction_timeout_seconds: float = Field(default=20, gt=0)
     """A page whose text takes longer to extract is dropped."""
 
@@ -60,3 +65,17 @@ class CorpusSettings(Settings):
 
     heldout: HeldoutSettings = HeldoutSettings()
     """What is kept from training."""
+
+    @model_validator(mode="after")
+    def _name_unknown_examples(self) -> Self:
+        for name, each in self.filters.present():
+            for setting, wanted in each.reads.items():
+                for example in wanted:
+                    if example not in self.examples:
+                        refuse(
+                            f"`@filters.{name}.{setting}` names {example!r}, which is none of `@examples`",
+                            did_you_mean(example, list(self.examples))
+                            if self.examples
+                            else "there are none yet: add it",
+                        )
+        return self

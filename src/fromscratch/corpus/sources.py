@@ -277,13 +277,15 @@ Source = Annotated[PackageSource | FilesSource, Field(discriminator="kind")]
 
 
 def refuse_unknown_packages(
-    packages: Mapping[str, Package], sources: Mapping[str, PackageSource | FilesSource]
+    packages: Mapping[str, Package],
+    sources: Mapping[str, PackageSource | FilesSource],
+    table: str = "corpus.sources",
 ) -> None:
-    """For a validator of the recipe: refuse a source whose package the recipe does not name."""
+    """For a validator of the recipe: refuse a source, of this table, whose package the recipe does not name."""
     for name, source in sources.items():
         for package in source.package_names if isinstance(source, PackageSource) else ():
             if package not in packages:
                 refuse(
-                    f"`@corpus.sources.{name}.package` = {package!r} is none of the recipe's packages",
+                    f"`@{table}.{name}.package` = {package!r} is none of the recipe's packages",
                     did_you_mean(package, list(packages)),
                 )

@@ -1,7 +1,7 @@
 """What a filter is: settings that judge a batch of documents and give their reasons."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -14,9 +14,11 @@ from fromscratch.core.settings import Settings
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Batch", "Filter", "Verdict", "no_reasons"]
+__all__ = ["Batch", "Filter", "ReadExamples", "Verdict", "no_reasons"]
 
 Objects = NDArray[np.object_]
+ReadExamples = Callable[[str], Iterator[tuple[str, str]]]
+"""From the name of one of `corpus.examples` to the address and the text of each of its documents."""
 
 
 @dataclass
@@ -88,9 +90,17 @@ class Filter(Settings, ABC):
     def judge(self, batch: Batch) -> Verdict:
         """Reasons, evidence, scores, and perhaps new texts, of the documents of a batch."""
 
-    def prepare(self, folder: Path) -> None:
-        """Make what judging needs below ``folder``, once for the whole corpus; `Batch.models` is that folder."""
-        del folder
+    @property
+    def reads(self) -> Mapping[str, tuple[str, ...]]:
+        """For each setting that names some of `corpus.examples`, the names."""
+        return {}
+
+    def prepare(self, folder: Path, read: ReadExamples) -> None:
+        """Make what judging needs in the existing ``folder``, once for the whole corpus; `Batch.models` is that folder.
+
+        What a killed attempt has left there may be taken if it is whole: write with `core.files.atomic_write`.
+        """
+        del folder, read
 
 
 def no_reasons(batch: Batch) -> Objects:

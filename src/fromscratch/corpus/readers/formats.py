@@ -40,8 +40,11 @@ HINTS = {
 }
 
 
-def format_of(name: str, asked: Format, source: str) -> Format:
-    """The format to read a file with. Raises FromScratchError when it is left to the name, which does not tell."""
+def format_of(name: str, asked: Format, place: str) -> Format:
+    """The format to read a file with. Raises FromScratchError when it is left to the name, which does not tell.
+
+    ``place`` is the source's in the recipe, such as `corpus.sources.books`, for the message.
+    """
     if not isinstance(asked, AutoFormat):
         return asked
     plain = name.lower()
@@ -51,7 +54,7 @@ def format_of(name: str, asked: Format, source: str) -> Format:
     if extension not in BY_EXTENSION:
         unwanted = f"**/*{extension}" if extension else name
         raise FromScratchError(
-            f"`corpus.sources.{source}.format`: the extension {extension!r} of {name!r} tells no format",
+            f"`{place}.format`: the extension {extension!r} of {name!r} tells no format",
             HINTS.get(extension, f'set format = {{kind = "text"}} or another kind, or exclude = ["{unwanted}"]'),
         )
     return BY_EXTENSION[extension]

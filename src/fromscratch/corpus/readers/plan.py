@@ -48,8 +48,11 @@ def plan_reads(
     packages: Mapping[str, Package],
     sources: Mapping[str, PackageSource | FilesSource],
     fetch_folder: Path | None,
+    table: str = "corpus.sources",
 ) -> list[ReadTask]:
     """The tasks of all sources, in the recipe's order of sources and each archive's or folder's order of files.
+
+    ``table`` is where the recipe names them, for messages.
 
     The plan depends on the files alone, never on the number of processes. Raises FromScratchError for a source that
     is missing, empty or damaged, for globs that match nothing, and for files of no known format.
@@ -57,31 +60,35 @@ def plan_reads(
     listed: dict[Path, list[Member]] = {}  # several sources may read one archive
     tasks = []
     for name, source in sources.items():
+        place = f"{table}.{name}"
         if isinstance(source, PackageSource):
-            containers = [_archive(packages, name, source, each, fetch_folder, listed) for each in source.package_names]
+            containers = [
+                _archive(packages, place, source, each, fetch_folder, listed) for each in source.package_names
+            ]
         else:
-            containers = [_local(name, source)]
+            containers = [_local(place, source)]
         for each in containers:
-            for part in _parts(_chosen(name, source, each)):
+            for part in _parts(_chosen(place, source, each)):
                 names, weight = tuple(member.name for member in part), sum(map(_weight, part))
                 tasks.append(ReadTask(name, source, each.license, each.path, each.prefix, names, weight))
     return tasks
 
 
-def source_digests(sources: Mapping[str, PackageSource | FilesSource]) -> dict[str, str]:
+def source_digests(sources: Mapping[str, PackageSource | FilesSource], table: str = "corpus.sources") -> dict[str, str]:
     """For each source of local files, SHA-256 (hex) over the names and contents of the files that it would read.
 
-    Packages are left out: their pins say the same.
+    Packages are left out: their pins say the same. ``table`` is where the recipe names the sources, for messages.
     """
     digests = {}
     for name, source in sources.items():
         if isinstance(source, FilesSource):
-            container = _local(name, source)
+            place = f"{table}.{name}"
+            container = _local(place, source)
             if not container.path.is_dir():
                 digests[name] = digest_file(container.path)
                 continue
             digest = hashlib.sha256()
-            for each in _chosen(name, source, container):
+            for each in _chosen(place, source, container):
                 digest.update(f"{each.name}\0{digest_file(container.path / each.name)}\n".encode())
             digests[name] = digest.hexdigest()
     return digests
@@ -89,7 +96,7 @@ def source_digests(sources: Mapping[str, PackageSource | FilesSource]) -> dict[s
 
 def _archive(
     packages: Mapping[str, Package],
-    name: str,
+    place: str,
     source: PackageSource,
     package_name: str,
     fetch_folder: Path | None,
@@ -98,13 +105,13 @@ def _archive(
     package = packages.get(package_name)
     if package is None:
         raise FromScratchError(
-            f"`corpus.sources.{name}.package` = {package_name!r} is none of the recipe's packages",
+            f"`{place}.package` = {package_name!r} is none of the recipe's packages",
             did_you_mean(package_name, list(packages)),
         )
     path = package_file(fetch_folder, package) if fetch_folder and fetch_folder.is_dir() else None
     if path is None:
         raise FromScratchError(
-            f"`corpus.sources.{name}`: the {package.form} of {package.requirement} is not in {fetch_folder}",
+            f"`{place}`: the {package.form} of {package.requirement} is not in {fetch_folder}",
             "fetch it first, with `fromscratch corpus RECIPE`",
         )
     if path not in listed:
@@ -112,14 +119,14 @@ def _archive(
     return _Container(path, f"{path.name}!", source.license or package.license, listed[path])
 
 
-def _local(name: str, source: FilesSource) -> _Container:
+def _local(place: str, source: FilesSource) -> _Container:
     """The archive or folder that a source names, or the folder of the single file that it names."""
     path = Path(source.path)
     if path.is_dir():
         return _Container(path, f"{path.resolve().name}/", source.license, sorted(_walk(path)))
     if not path.exists():
         raise FromScratchError(
-            f"`corpus.sources.{name}.path` = {source.path!r}: no such file or folder",
+            f"`{place}.path` = {source.path!r}: no such file or folder",
             f"paths are relative to the folder of the command, now {Path.cwd()}",
         )
     if is_archive(path):
@@ -137,24 +144,24 @@ def _walk(root: Path) -> Iterator[Member]:
                 yield Member(path.relative_to(root).as_posix(), path.stat().st_size)
 
 
-def _chosen(name: str, source: PackageSource | FilesSource, container: _Container) -> list[Member]:
+def _chosen(place: str, source: PackageSource | FilesSource, container: _Container) -> list[Member]:
     """The members that the source's globs choose, each of a known format."""
     wanted = name_filter(source.members, source.exclude)
     chosen = [each for each in container.members if wanted(each.name)]
     if not container.members:
         raise FromScratchError(
-            f"`corpus.sources.{name}`: there are no files in {container.path}",
+            f"`{place}`: there are no files in {container.path}",
             "put files there, or leave the source out",
         )
     if not chosen:
         raise FromScratchError(
-            f"`corpus.sources.{name}.members` = {list(source.members)} chooses none of the {len(container.members):,} "
+            f"`{place}.members` = {list(source.members)} chooses none of the {len(container.members):,} "
             f"files in {container.path.name}",
             f"names there look like {container.members[len(container.members) // 2].name!r}; "
             "`*` stays within a folder, `**` spans folders",
         )
     for each in chosen:
-        format_of(each.name, source.format, name)
+        format_of(each.name, source.format, place)
     return chosen
 
 
