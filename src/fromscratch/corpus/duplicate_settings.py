@@ -8,7 +8,7 @@ __all__ = ["DuplicateSettings", "HeldoutSettings", "ParagraphSettings"]
 
 
 class ParagraphSettings(Settings):
-    """Paragraphs that many documents share: menus, notices, templates. A paragraph is a line of text; code is left whole.
+    """Paragraphs that many documents share: menus, notices, templates. A paragraph is a line; code is left whole.
 
     Each occurrence after the first few documents is cut (CCNet, Wenzek et al. 2019, 1911.00359, section 3.1, cuts every
     repetition). Verdicts depend on earlier documents alone, so that a second crawl is judged as if it had come with
