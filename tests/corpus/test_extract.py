@@ -16,11 +16,13 @@ import pytest
 
 from fromscratch.corpus import extract
 from fromscratch.corpus.extract import extract_text
+from fromscratch.corpus.extraction import ExtractionSettings
 from fromscratch.corpus.readers.pages import PAGES, read_pages
 from fromscratch.corpus.readers.plan import plan_reads
 from fromscratch.corpus.sources import FilesSource
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "pages"
+RESILIPARSE = ExtractionSettings(kind="resiliparse", timeout_seconds=10)
 SOUND = b"<html><head><title> A\n title </title></head><body><p>A paragraph of sound text.</p></body></html>"
 # The parser's work grows with the square of the attributes of one element: hours for this page.
 ENDLESS = b"<html><body><p " + b" ".join(b"a%d=1" % number for number in range(300_000)) + b">text</p>"
@@ -29,7 +31,7 @@ ENDLESS = b"<html><body><p " + b" ".join(b"a%d=1" % number for number in range(3
 @pytest.fixture(autouse=True)
 def parsers_end() -> Iterator[None]:
     yield
-    extract._parser(os.getpid()).close()
+    extract._parser(os.getpid(), "resiliparse").close()
     extract._parser.cache_clear()
 
 
@@ -47,7 +49,7 @@ def pages(*contents: bytes, kind: str = "html", **columns: Any) -> pa.Table:
 
 
 def texts(*contents: bytes, kind: str = "html", **columns: Any) -> list[str]:
-    return extract_text(pages(*contents, kind=kind, **columns), 10.0)["text"].to_pylist()
+    return extract_text(pages(*contents, kind=kind, **columns), RESILIPARSE)["text"].to_pylist()
 
 
 def test_of_a_page_the_main_content_is_taken_and_its_title() -> None:
@@ -56,7 +58,7 @@ def test_of_a_page_the_main_content_is_taken_and_its_title() -> None:
         b"<main><h1>Heading</h1><p>One paragraph.</p><ul><li>first<li>second</ul><pre>a\n  b</pre></main>"
         b"<footer>Imprint</footer><script>alert()</script></body></html>"
     )
-    result = extract_text(pages(page), 10.0)
+    result = extract_text(pages(page), RESILIPARSE)
     assert result["title"].to_pylist() == ["The title"]
     text = result["text"][0].as_py()
     assert text.split() == ["Heading", "One", "paragraph.", "•", "first", "•", "second", "a", "b"]
@@ -78,7 +80,7 @@ def test_lists_near_the_root_stay_unless_they_are_links() -> None:
 
 def test_a_title_from_the_reader_stays_and_other_columns_are_untouched() -> None:
     table = pages(SOUND, title="From the reader", language_hint="en")
-    result = extract_text(table, 10.0)
+    result = extract_text(table, RESILIPARSE)
     assert result["title"].to_pylist() == ["From the reader"]
     assert result.drop_columns(["text", "error"]).equals(table)
     assert result.schema.field("text").type == pa.large_string()
@@ -105,7 +107,7 @@ def test_text_and_code_pass_through_with_one_kind_of_line_end() -> None:
 
 def test_kinds_may_stand_in_any_order_in_one_table() -> None:
     table = pa.concat_tables([pages(b"plain", kind="text"), pages(SOUND), pages(b"code", kind="code"), pages(SOUND)])
-    assert extract_text(table, 10.0)["text"].to_pylist() == [
+    assert extract_text(table, RESILIPARSE)["text"].to_pylist() == [
         "plain",
         "A paragraph of sound text.",
         "code",
@@ -114,20 +116,20 @@ def test_kinds_may_stand_in_any_order_in_one_table() -> None:
 
 
 def test_an_empty_table_stays_empty() -> None:
-    assert extract_text(pages(), 10.0).num_rows == 0
+    assert extract_text(pages(), RESILIPARSE).num_rows == 0
 
 
 @pytest.mark.parametrize("kind", ["html", "text"])
 def test_what_gives_no_text_says_why(kind: str) -> None:
     picture = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20
-    result = extract_text(pages(b"", b" \n ", picture, kind=kind), 10.0)
+    result = extract_text(pages(b"", b" \n ", picture, kind=kind), RESILIPARSE)
     assert result["error"].to_pylist() == ["no_text", "no_text", "undecodable"]
-    assert extract_text(pages(b"<p>words", kind=kind), 10.0)["error"].to_pylist() == [None]
+    assert extract_text(pages(b"<p>words", kind=kind), RESILIPARSE)["error"].to_pylist() == [None]
 
 
 def test_a_page_that_hangs_the_parser_costs_nothing_else() -> None:
     begun, begun_children = time.process_time(), children_seconds()
-    result = extract_text(pages(SOUND, ENDLESS, SOUND, ENDLESS, SOUND), 0.2)
+    result = extract_text(pages(SOUND, ENDLESS, SOUND, ENDLESS, SOUND), ExtractionSettings(kind="resiliparse", timeout_seconds=0.2))
     assert result["error"].to_pylist() == [None, "extractor_timeout", None, "extractor_timeout", None]
     assert result["text"].to_pylist() == [texts(SOUND)[0], "", texts(SOUND)[0], "", texts(SOUND)[0]]
     assert result["title"].to_pylist() == ["A title", None, "A title", None, "A title"]
@@ -145,7 +147,7 @@ def html_text(html):
         raise ValueError
     return sound(html)
 markup.html_text = html_text
-markup.main()
+markup.main("resiliparse")
 """
 
 
@@ -158,7 +160,7 @@ def test_a_page_that_kills_the_parser_costs_nothing_else(monkeypatch: pytest.Mon
 
     popen = subprocess.Popen
     monkeypatch.setattr(extract.subprocess, "Popen", start)
-    result = extract_text(pages(SOUND, b"<p>CRASH", SOUND, b"<p>RAISE", SOUND), 10.0)
+    result = extract_text(pages(SOUND, b"<p>CRASH", SOUND, b"<p>RAISE", SOUND), RESILIPARSE)
     assert result["error"].to_pylist() == [None, "extractor_failed", None, "extractor_failed", None]
     assert [bool(text) for text in result["text"].to_pylist()] == [True, False, True, False, True]
     assert len(started) == 2, "one crash takes one new process, an exception none"
@@ -167,19 +169,19 @@ def test_a_page_that_kills_the_parser_costs_nothing_else(monkeypatch: pytest.Mon
 def test_a_parser_that_cannot_start_is_an_error_and_no_failure_of_the_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extract.sys, "executable", "/bin/false")
     with pytest.raises(RuntimeError, match="ended with status 1 before it was ready"):
-        extract_text(pages(SOUND), 10.0)
+        extract_text(pages(SOUND), RESILIPARSE)
 
 
 def test_one_process_serves_many_tables_and_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extract, "GROUP_PAGES", 3)
     first = texts(*[SOUND] * 8)
-    child = extract._parser(os.getpid())._child
+    child = extract._parser(os.getpid(), "resiliparse")._child
     assert texts(*[SOUND] * 8) == first == ["A paragraph of sound text."] * 8
-    assert extract._parser(os.getpid())._child is child
+    assert extract._parser(os.getpid(), "resiliparse")._child is child
 
 
 def test_a_caller_that_gives_up_does_not_mix_up_the_next_one() -> None:
-    abandoned = extract._parse([(None, b"<p>old %d" % number) for number in range(9)], 10.0)
+    abandoned = extract._parse([(None, b"<p>old %d" % number) for number in range(9)], RESILIPARSE)
     assert next(abandoned).text == "old 0"
     abandoned.close()
     assert texts(b"<p>new") == ["new"]
@@ -226,7 +228,7 @@ def test_fixtures_are_what_their_manifest_says() -> None:
     ],
 )
 def test_real_pages_give_their_content(page: str, title: str, within: str, left_out: str) -> None:
-    result = extract_text(pages((FIXTURES / "html" / page).read_bytes()), 10.0)
+    result = extract_text(pages((FIXTURES / "html" / page).read_bytes()), RESILIPARSE)
     text = result["text"][0].as_py()
     assert result["title"][0].as_py() == title
     assert within in text and left_out not in text
@@ -238,7 +240,7 @@ def test_the_same_page_gives_the_same_text_in_every_chinese_encoding(tmp_path: P
         (tmp_path / f"{encoding}.html").write_bytes(html.encode(encoding))
     (task,) = plan_reads({}, {"s": FilesSource(path=str(tmp_path), domain="law", license="MIT")}, None)
     (table,) = read_pages(task)
-    result = extract_text(table, 10.0).to_pylist()
+    result = extract_text(table, RESILIPARSE).to_pylist()
     by_encoding = {Path(row["url"]).stem: row["text"] for row in result}
     assert by_encoding["utf-8"].count("人人") > 20
     for encoding in ("gb18030", "utf-16", "utf-16-le"):

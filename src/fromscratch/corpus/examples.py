@@ -22,7 +22,7 @@ def example_reader(packages: Mapping[str, Package], corpus: CorpusSettings, fetc
 
     def read(name: str) -> Iterator[tuple[str, str]]:
         for table in (table for task in tasks if task.source == name for table in read_pages(task)):
-            pages = extract_text(table, corpus.extraction_timeout_seconds)
+            pages = extract_text(table, corpus.extraction)
             for url, text in zip(pages["url"].to_pylist(), pages["text"].to_pylist(), strict=True):
                 if text:
                     yield url, text

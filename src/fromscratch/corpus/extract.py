@@ -1,20 +1,30 @@
-"""Raw pages to text: HTML in a guarded child process, plain text and code in this one."""
+"""Raw pages to text: HTML by kernels in this process or by a parser in a guarded child, plain text and code as they are."""
 
 import atexit
+import importlib.util
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import IO, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from fromscratch.core.errors import FromScratchError
 from fromscratch.corpus.encodings import decode
+from fromscratch.corpus.extraction import ExtractionSettings
+from fromscratch.corpus.html import are_sound, read_blocks
+from fromscratch.corpus.html_tables import html_tables
+from fromscratch.corpus.main_content import choose_texts
 from fromscratch.corpus.markup import ANSWER, FAILED, GROUP, PAGE, READY, UNDECODABLE
+from fromscratch.corpus.text_buffers import text_buffers
 
 __all__ = ["REFUSALS", "extract_text"]
 
@@ -34,34 +44,91 @@ GUTENBERG_END = re.compile(
 )
 
 
+Columns = tuple[pa.LargeStringArray, pa.StringArray, pa.StringArray]  # text, title, error
+
+
 class Extracted(NamedTuple):
     text: str
     title: str | None
     error: str | None  # one of REFUSALS, or None
 
 
-def extract_text(table: pa.Table, timeout_seconds: float) -> pa.Table:
+def extract_text(table: pa.Table, settings: ExtractionSettings) -> pa.Table:
     """The pages of a reader's table with two columns more: ``text`` and, null where there is one, ``error``.
 
-    A null title is filled from an HTML page's own. ``error`` is one of ``REFUSALS`` and goes with an empty text. A page
-    that keeps the parser longer than ``timeout_seconds`` of processor time, or kills it, is recorded as such and costs
-    nothing else.
+    A null title is filled from an HTML page's own. ``error`` is one of ``REFUSALS`` and goes with an empty text; a page
+    that comes with an ``error`` keeps it and is not looked at. A page that keeps a parser longer than
+    ``settings.timeout_seconds`` of processor time, or kills it, is recorded as such and costs nothing else.
+
+    Raises FromScratchError where ``settings.kind`` needs a package that is not installed.
     """
-    kinds = table["kind"].to_pylist()
-    contents = table["content"].to_pylist()
-    charsets = table["charset"].to_pylist()
-    strips = table["strip"].to_pylist()
-    markup = [number for number, kind in enumerate(kinds) if kind == "html"]
-    parsed = _parse([(charsets[each], contents[each]) for each in markup], timeout_seconds) if markup else iter(())
-    results: list[Extracted] = []
-    for kind, content, charset, strip in zip(kinds, contents, charsets, strips, strict=True):
-        results.append(next(parsed) if kind == "html" else _plain(content, charset, strip))
-    titles = [title or result.title for title, result in zip(table["title"].to_pylist(), results, strict=True)]
-    return (
-        table.set_column(table.schema.get_field_index("title"), "title", pa.array(titles, pa.string()))
-        .append_column("text", pa.array([each.text for each in results], pa.large_string()))
-        .append_column("error", pa.array([each.error for each in results], pa.string()))
+    given = table.schema.get_field_index("error")
+    errors = table["error"].combine_chunks() if given >= 0 else pa.nulls(len(table), pa.string())
+    left = pc.is_null(errors)
+    html = pc.and_(left, pc.equal(table["kind"].combine_chunks(), "html"))
+    other = pc.and_(left, pc.invert(html))
+    parts = (
+        _read_html(table.filter(html), settings),
+        _read_plain(table.filter(other)),
+        _columns(Extracted("", None, error) for error in errors.filter(pc.invert(left)).to_pylist()),
     )
+    # Back into the table's order: where each of its rows is in the parts, one after the other.
+    order = np.concatenate([np.flatnonzero(each) for each in (html, other, pc.invert(left))])
+    texts, titles, errors = (
+        pa.concat_arrays(columns).take(pa.array(np.argsort(order))) for columns in zip(*parts, strict=True)
+    )
+    at = table.schema.get_field_index("title")
+    table = table.drop_columns(["error"]) if given >= 0 else table
+    table = table.set_column(at, "title", pc.coalesce(table["title"], titles))
+    return table.append_column("text", texts).append_column("error", errors)
+
+
+def _columns(extracted: Iterable[Extracted]) -> Columns:
+    texts, titles, errors = list(zip(*extracted, strict=True)) or ((), (), ())
+    return pa.array(texts, pa.large_string()), pa.array(titles, pa.string()), pa.array(errors, pa.string())
+
+
+def _read_html(table: pa.Table, settings: ExtractionSettings) -> Columns:
+    if settings.kind == "density":
+        return _read_by_density(table["content"].combine_chunks(), table["charset"])
+    if settings.kind == "trafilatura" and importlib.util.find_spec("trafilatura") is None:
+        raise FromScratchError(
+            "`corpus.extraction.kind` = trafilatura needs a package that is not installed",
+            'pip install "fromscratch[trafilatura]", or choose density or resiliparse',
+        )
+    pages = zip(table["charset"].to_pylist(), table["content"].to_pylist(), strict=True)
+    return _columns(_parse(list(pages), settings))
+
+
+def _read_by_density(contents: pa.LargeBinaryArray, charsets: pa.ChunkedArray) -> Columns:
+    """In this process, as the kernels can neither hang nor crash."""
+    strange = ~are_sound(*_spans(contents))
+    undecodable = np.zeros(len(contents), np.bool_)
+    if strange.any():  # not UTF-8: these go through Python's decoders one by one
+        decoded = [
+            decode(content.as_py(), charset.as_py())
+            for content, charset in zip(contents.filter(strange), charsets.filter(strange), strict=True)
+        ]
+        undecodable[strange] = [each is None for each in decoded]
+        recoded = pa.array([(each or "").encode(errors="replace") for each in decoded], pa.large_binary())
+        contents = pc.replace_with_mask(contents, pa.array(strange), recoded)
+    data, offsets = choose_texts(*read_blocks(*_spans(contents), *html_tables()))
+    both = pa.LargeStringArray.from_buffers(2 * len(contents), pa.py_buffer(offsets), pa.py_buffer(data))
+    texts = both.take(pa.array(np.arange(0, len(both), 2)))
+    titles = pc.cast(both.take(pa.array(np.arange(1, len(both), 2))), pa.string())
+    titles = pc.if_else(pc.equal(titles, ""), None, titles)
+    empty = pc.if_else(pc.equal(texts, ""), "no_text", None)
+    return texts, titles, pc.if_else(pa.array(undecodable), "undecodable", empty)
+
+
+def _spans(contents: pa.LargeBinaryArray) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
+    data, offsets = text_buffers(contents.view(pa.large_string()))
+    return data, offsets[:-1], offsets[1:]
+
+
+def _read_plain(table: pa.Table) -> Columns:
+    columns = (table[name].to_pylist() for name in ("content", "charset", "strip"))
+    return _columns(_plain(*row) for row in zip(*columns, strict=True))
 
 
 def _plain(content: bytes, charset: str | None, strip: str | None) -> Extracted:
@@ -80,26 +147,28 @@ def _without_gutenberg(text: str) -> str:
     return text[start : end.start() if end else len(text)].strip()
 
 
-def _parse(pages: Sequence[RawPage], timeout_seconds: float) -> Iterator[Extracted]:
+def _parse(pages: Sequence[RawPage], settings: ExtractionSettings) -> Iterator[Extracted]:
     """Text of HTML pages, in groups that bound what waits in the pipes."""
-    parser = _parser(os.getpid())
+    if not pages:
+        return
+    parser = _parser(os.getpid(), settings.kind)
     group: list[RawPage] = []
     size = 0
     for page in pages:
         group.append(page)
         size += len(page[1])
         if size >= GROUP_BYTES or len(group) >= GROUP_PAGES:
-            yield from parser.parse(group, timeout_seconds)
+            yield from parser.parse(group, settings.timeout_seconds)
             group, size = [], 0
     if group:
-        yield from parser.parse(group, timeout_seconds)
+        yield from parser.parse(group, settings.timeout_seconds)
 
 
 @cache
-def _parser(process: int) -> "_GuardedParser":
+def _parser(process: int, kind: str) -> "_GuardedParser":
     """One child for all tables of a process, as starting it costs more than parsing a table."""
     del process  # the key alone: a forked process must not share its parent's pipes
-    parser = _GuardedParser()
+    parser = _GuardedParser(kind)
     atexit.register(parser.close)
     return parser
 
@@ -111,7 +180,8 @@ class _GuardedParser:
     the parser is no signal.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
         self._child: subprocess.Popen[bytes] | None = None
 
     def parse(self, pages: Sequence[RawPage], timeout_seconds: float) -> Iterator[Extracted]:
@@ -119,7 +189,7 @@ class _GuardedParser:
         done = 0
         try:
             while done < len(pages):
-                child = self._child = self._child or _start()
+                child = self._child = self._child or _start(self._kind)
                 _send(child, pages[done:], timeout_seconds)
                 while done < len(pages) and self._child is not None:
                     result = _receive(child)
@@ -144,8 +214,8 @@ class _GuardedParser:
             self._child = None
 
 
-def _start() -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "fromscratch.corpus.markup"]
+def _start(kind: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "fromscratch.corpus.markup", kind]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     if _pipe(child.stdout).read(len(READY)) != READY:  # or every page would be recorded as a failure
         child.communicate()

@@ -1,6 +1,6 @@
 """One HTML page to text, and the child process in which pages are parsed so that a poisonous one harms nobody else.
 
-The child is started as `python -m fromscratch.corpus.markup` by `corpus.extract`. It reads a group of pages from stdin
+The child is started as `python -m fromscratch.corpus.markup KIND` by `corpus.extract`. It reads a group of pages from stdin
 and answers each on stdout as soon as it is done, so that its parent knows over which page it died.
 """
 
@@ -8,6 +8,7 @@ import re
 import signal
 import struct
 import sys
+from collections.abc import Callable
 from typing import BinaryIO, cast
 
 from resiliparse.extract.html2text import extract_plain_text
@@ -15,7 +16,7 @@ from resiliparse.parse.html import ElementNode, HTMLTree
 
 from fromscratch.corpus.encodings import decode
 
-__all__ = ["ANSWER", "FAILED", "GROUP", "PAGE", "READY", "UNDECODABLE", "html_text", "main"]
+__all__ = ["ANSWER", "FAILED", "GROUP", "PAGE", "READY", "UNDECODABLE", "html_text", "main", "precise_text"]
 
 READY = b"ready"  # said once, before anything is asked
 GROUP = struct.Struct("<Id")  # number of pages that follow, processor seconds that each may take
@@ -58,9 +59,21 @@ def _lower_lists(tree: HTMLTree) -> None:
             around.append_child(each)
 
 
-def main() -> None:
+def precise_text(html: str) -> tuple[str | None, str]:
+    """Title and text of a page by trafilatura (Barbaresi, 2021), set for precision; a fragment is taken whole."""
+    from trafilatura import extract  # an optional extra, and slow to load
+
+    if DOCUMENT.search(html, 0, DOCUMENT_WITHIN) is None:
+        return html_text(html)
+    title = HTMLTree.parse(html).title
+    text = extract(html, favor_precision=True, include_comments=False, deduplicate=True)
+    return " ".join(title.split()) or None, text or ""
+
+
+def main(kind: str) -> None:
     """Answer pages until stdin ends. A page that takes too long ends the process by SIGPROF, whatever it is doing."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end closes our stdin
+    read = precise_text if kind == "trafilatura" else html_text
     pages, answers = sys.stdin.buffer, sys.stdout.buffer
     answers.write(READY)
     answers.flush()
@@ -68,7 +81,7 @@ def main() -> None:
         count, timeout_seconds = GROUP.unpack(head)
         for charset, content in [_receive(pages) for _ in range(count)]:
             signal.setitimer(signal.ITIMER_PROF, timeout_seconds)
-            answer = _answer(charset, content)
+            answer = _answer(charset, content, read)
             signal.setitimer(signal.ITIMER_PROF, 0)
             answers.write(answer)
             answers.flush()
@@ -80,14 +93,14 @@ def _receive(pages: BinaryIO) -> tuple[str | None, bytes]:
     return charset or None, pages.read(content_bytes)
 
 
-def _answer(charset: str | None, content: bytes) -> bytes:
+def _answer(charset: str | None, content: bytes, read: Callable[[str], tuple[str | None, str]]) -> bytes:
     outcome, title, text = DONE, None, ""
     try:
         html = decode(content, charset)
         if html is None:
             outcome = UNDECODABLE
         else:
-            title, text = html_text(html)
+            title, text = read(html)
     except Exception:  # whatever a page can make a parser raise: it is that page's outcome and is recorded as such
         outcome = FAILED
     title_utf8, text_utf8 = (title or "").encode(errors="replace"), text.encode(errors="replace")
@@ -96,4 +109,4 @@ def _answer(charset: str | None, content: bytes) -> bytes:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

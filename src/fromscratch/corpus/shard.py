@@ -15,21 +15,25 @@ from fromscratch.core.files import atomic_write, canonical_json
 from fromscratch.corpus.cascade import SHARD_STEPS
 from fromscratch.corpus.characters import character_tables
 from fromscratch.corpus.documents import DOCUMENTS
+from fromscratch.corpus.duplicate_settings import DuplicateSettings
 from fromscratch.corpus.duplicates import content_digests, minhash_keys
 from fromscratch.corpus.extract import extract_text
 from fromscratch.corpus.filters.filter import Batch
 from fromscratch.corpus.kernels import measure
+from fromscratch.corpus.language import CODE
 from fromscratch.corpus.metrics import METRIC_NAMES
+from fromscratch.corpus.paragraphs import paragraph_hashes
 from fromscratch.corpus.readers.pages import read_pages
 from fromscratch.corpus.readers.plan import ReadTask
-from fromscratch.corpus.settings import CorpusSettings, DuplicateSettings
+from fromscratch.corpus.settings import CorpusSettings
 from fromscratch.corpus.sieve import sieve
 from fromscratch.corpus.text_buffers import text_buffers
 
 __all__ = ["UNREADABLE", "ShardJob", "compile_kernels", "measure_texts", "nulls", "shard_schema", "write_shard"]
 
 UNREADABLE = b"unreadable"  # key of the Parquet file's metadata: a JSON list of {"place", "why"}
-DECIDED_LATER = ("keep", "duplicate_of", "similarity", "split")  # once all shards are there
+NO_TEXT = pa.scalar("", pa.large_string())
+DECIDED_LATER = ("keep", "duplicate_of", "similarity", "containment", "split")  # once all shards are there
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ def shard_schema(duplicates: DuplicateSettings) -> pa.Schema:
             pa.field("step_bytes", pa.list_(pa.int64(), len(SHARD_STEPS))),  # of the document after each step
             pa.field("digest", pa.list_(pa.uint64(), 2)),
             pa.field("band_keys", pa.list_(pa.uint64(), duplicates.bands)),
+            pa.field("paragraphs", pa.list_(pa.uint64())),  # their hashes
         ]
     )
 
@@ -80,6 +85,7 @@ def compile_kernels(settings: CorpusSettings) -> None:
     texts = pa.array(["a text", ""], pa.large_string())
     measure_texts(texts)
     minhash_keys(texts, settings.duplicates)
+    paragraph_hashes(texts, settings.paragraphs)
 
 
 def measure_texts(texts: pa.LargeStringArray) -> NDArray[np.float32]:
@@ -97,7 +103,7 @@ def nulls(values: NDArray[np.object_]) -> NDArray[np.bool_]:
 def _judged(pages: pa.Table, job: ShardJob, schema: pa.Schema) -> pa.Table:
     """One row for each page: its text as the cascade leaves it, verdict, scores, and what the comparison needs."""
     settings = job.settings
-    pages = extract_text(pages, settings.extraction_timeout_seconds)
+    pages = extract_text(pages, settings.extraction)
     texts = pages["text"].combine_chunks()
     names = ("source", "domain", "url", "kind", "language_hint")
     sources, domains, urls, kinds, hints = (np.asarray(pages[name], dtype=object) for name in names)
@@ -109,6 +115,7 @@ def _judged(pages: pa.Table, job: ShardJob, schema: pa.Schema) -> pa.Table:
     left_texts = sieved.batch.texts.take(left)
     digests = _spread(content_digests(left_texts), left, len(texts))
     band_keys = _spread(minhash_keys(left_texts, settings.duplicates), left, len(texts))
+    prose = pa.array(nulls(sieved.step) & (sieved.columns["language"] != CODE))
     columns: dict[str, Any] = {
         **{name: pages[name].combine_chunks() for name in ("source", "domain", "url", "title", "license")},
         **dict(zip(METRIC_NAMES, sieved.batch.metrics.T, strict=True)),
@@ -123,6 +130,7 @@ def _judged(pages: pa.Table, job: ShardJob, schema: pa.Schema) -> pa.Table:
         "step_bytes": _lists(sieved.step_bytes),
         "digest": _lists(digests),
         "band_keys": _lists(band_keys),
+        "paragraphs": paragraph_hashes(pc.if_else(prose, sieved.batch.texts, NO_TEXT), settings.paragraphs),
     }
     # None and NaN, where a filter has not looked, become nulls.
     arrays = [pa.array(columns[field.name], field.type, from_pandas=True) for field in schema]
