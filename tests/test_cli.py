@@ -9,23 +9,49 @@ from pathlib import Path
 
 import pytest
 
-from fromscratch.cli import main
+from fromscratch.cli import main, parse_arguments
 from tests.conftest import Golden
+from tests.make_corpus import make_corpus
 
 ROOT = Path(__file__).parent.parent
 TINY = str(ROOT / "tests" / "recipes" / "tiny.toml")
 VERBS = ("run", "corpus", "tokenizer", "train", "tune", "evaluate", "release", "report", "chat", "schema", "doctor")
+CORPUS_VERBS = ("corpus explain", "corpus sample", "corpus diff")
 
 
 def test_help_texts(golden: Golden, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
-    for arguments in ((), *((verb,) for verb in VERBS)):
+    for arguments in ((), *((verb,) for verb in VERBS), *(verb.split() for verb in CORPUS_VERBS)):
         with pytest.raises(SystemExit):
             main([*arguments, "--help"])
     text = capsys.readouterr().out
     if sys.version_info < (3, 13):  # 3.13 words usage lines in its own way
         golden.check("cli/help.txt", text)
     assert all(f"\n    {verb} " in text or f"\n    {verb}\n" in text for verb in VERBS)
+
+
+def test_the_word_after_corpus_is_a_recipe_unless_it_asks_of_a_corpus() -> None:
+    assert parse_arguments(["corpus", "recipe.toml", "--json"]).until == "corpus"
+    assert parse_arguments(["corpus", "./explain"]).target == Path("explain")
+    asked = parse_arguments(["corpus", "explain", "runs/demo", "2cad"])
+    assert (asked.run, asked.document) == (Path("runs/demo"), "2cad")
+    assert parse_arguments(["corpus", "sample", "runs/demo", "--reason", "too_short"]).reason == "too_short"
+    assert parse_arguments(["corpus", "diff", "runs/a", "runs/b"]).other == Path("runs/b")
+
+
+def test_a_made_corpus_answers_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"text": "A first text."}, {"text": "A", "reason": "too_short", "step": "quality", "evidence": "1 < 2"}]
+    make_corpus(tmp_path / "a" / "corpus", rows)
+    make_corpus(tmp_path / "b" / "corpus", [rows[0], {"text": "A"}])
+    a, b = str(tmp_path / "a"), str(tmp_path / "b")
+    assert main(["corpus", "sample", a, "--reason", "too_short", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)["documents"]
+    assert [each["evidence"] for each in shown] == ["1 < 2"]
+    assert main(["corpus", "sample", a]) == 0 and "dropped by quality: too_short" in capsys.readouterr().out
+    assert main(["corpus", "diff", a, b, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sums"]["kept now"] == {"documents": 1, "bytes": 1}
+    assert main(["corpus", "sample", a, "--reason", "short"]) == 2
+    assert "hint: " in capsys.readouterr().err
 
 
 def test_the_schema_describes_every_section(capsys: pytest.CaptureFixture[str]) -> None:

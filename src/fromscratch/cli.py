@@ -28,7 +28,10 @@ Any run can be stopped with Ctrl-C or SIGTERM and goes on with the same command.
 # What each verb makes: the stages up to this one.
 STAGE_VERBS = {
     "run": ("report", "every stage of the recipe in order; done stages are kept, an interrupted one goes on"),
-    "corpus": ("corpus", "raw pages to clean, deduplicated documents, with the funnel"),
+    "corpus": (
+        "corpus",
+        "raw pages to clean, deduplicated documents; explain, sample and diff look inside",
+    ),
     "tokenizer": ("tokens", "train the tokenizer and pack the documents into token shards"),
     "train": ("pretrain", "pretrain the model"),
     "tune": ("tune", "tune the pretrained model for chat"),
@@ -36,6 +39,13 @@ STAGE_VERBS = {
     "release": ("release", "a folder that plain Llama code loads, with its gates, card, licences and record"),
     "report": ("report", "one self-contained page about the whole run"),
 }
+
+# What can be asked of a finished corpus; a recipe that is called so is named with its path.
+CORPUS_VERBS = ("corpus explain", "corpus sample", "corpus diff")
+CORPUS_EPILOG = """of a finished corpus, with options of their own:
+  fromscratch corpus explain RUN ID     one document: each step, what was measured, the verdict
+  fromscratch corpus sample RUN         some documents with their verdicts, of each reason or of one
+  fromscratch corpus diff RUN_A RUN_B   what a changed threshold did"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,7 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The options of one command line; ``options.verb`` is the function to call with them. Exits with 2 on nonsense."""
-    return _parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if " ".join(words[:2]) in CORPUS_VERBS:
+        words[:2] = [" ".join(words[:2])]
+    return _parser().parse_args(words)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -82,6 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for name, (until, text) in STAGE_VERBS.items():
         verb = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if name == "corpus":
+            verb.epilog, verb.formatter_class = CORPUS_EPILOG, argparse.RawDescriptionHelpFormatter
         _add_run_options(verb)
         verb.set_defaults(verb=_evaluate if name == "evaluate" else _run, until=until)
         if name == "evaluate":
@@ -100,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     chat.add_argument("--seed", type=int, default=0, metavar="N", help="equal seeds give equal answers")
     chat.add_argument("--json", action="store_true", help="one JSON object per answer")
     chat.set_defaults(verb=_chat)
+    _add_corpus_verbs(verbs)
     schema = verbs.add_parser(
         "schema", help="the JSON Schema of recipes, for editors", description="Print the JSON Schema of recipes."
     )
@@ -112,6 +128,49 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="the same as one JSON object")
     doctor.set_defaults(verb=_doctor)
     return parser
+
+
+def _add_corpus_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verb = verbs.add_parser(
+        "corpus explain",
+        description="Say of one document where it came from, what each step measured against which bound, and why it "
+        "was kept or dropped.",
+    )
+    verb.add_argument("run", metavar="RUN", type=Path, help="the folder of a run")
+    verb.add_argument("document", metavar="ID", help="a document's id, the beginning of it, or its address")
+    verb.add_argument("--json", action="store_true", help="the same as one JSON object")
+    verb.set_defaults(verb=_explain)
+    verb = verbs.add_parser(
+        "corpus sample",
+        description="Show documents drawn at random: some of each reason, or some that meet all that is asked.",
+    )
+    verb.add_argument("run", metavar="RUN", type=Path, help="the folder of a run")
+    verb.add_argument("--reason", metavar="R", help="dropped for this reason; `kept` for those that stayed")
+    verb.add_argument("--step", metavar="S", help="dropped by this step")
+    verb.add_argument("--language", metavar="L", help="of this language, such as en, zh or code")
+    verb.add_argument("--source", metavar="S", help="from this source of the recipe")
+    verb.add_argument("--count", metavar="N", type=_positive, help="so many (default: 10, or 2 of each reason)")
+    verb.add_argument("--seed", metavar="N", type=int, default=0, help="another seed draws other documents")
+    verb.add_argument("--json", action="store_true", help="the same as one JSON object")
+    verb.set_defaults(verb=_sample)
+    verb = verbs.add_parser(
+        "corpus diff",
+        description="Compare the corpora of two runs: settings that differ, documents kept or dropped now, and "
+        "those with another reason.",
+    )
+    verb.add_argument("run", metavar="RUN_A", type=Path, help="the folder of a run")
+    verb.add_argument("other", metavar="RUN_B", type=Path, help="the folder of the run to compare with it")
+    verb.add_argument("--count", metavar="N", type=_positive, default=3, help="examples of each change (default: 3)")
+    verb.add_argument("--seed", metavar="N", type=int, default=0, help="another seed draws other examples")
+    verb.add_argument("--json", action="store_true", help="the same as one JSON object")
+    verb.set_defaults(verb=_diff)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not a positive number")
+    return number
 
 
 def _add_run_options(verb: argparse.ArgumentParser) -> None:
@@ -204,6 +263,37 @@ def _chat(options: argparse.Namespace) -> int:
         seed=options.seed,
         as_json=options.json,
     )
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from fromscratch.corpus.explain import explain
+    from fromscratch.corpus.verdict_pages import explain_page, show
+
+    found = explain(options.run, options.document)
+    print(json.dumps(found, ensure_ascii=False)) if options.json else show(explain_page(found))
+    return EXIT_DONE
+
+
+def _sample(options: argparse.Namespace) -> int:
+    from fromscratch.corpus.sample import sample
+    from fromscratch.corpus.verdict_pages import sample_page, show
+
+    filters = {name: getattr(options, name) for name in ("reason", "step", "language", "source")}
+    found = sample(options.run, **filters, count=options.count, seed=options.seed)
+    if options.json:
+        print(json.dumps({"run": str(options.run), "documents": found}, ensure_ascii=False))
+    else:
+        show(sample_page(found))
+    return EXIT_DONE
+
+
+def _diff(options: argparse.Namespace) -> int:
+    from fromscratch.corpus.diff import diff
+    from fromscratch.corpus.verdict_pages import diff_page, show
+
+    found = diff(options.run, options.other, examples=options.count, seed=options.seed)
+    print(json.dumps(found, ensure_ascii=False)) if options.json else show(diff_page(found))
+    return EXIT_DONE
 
 
 def _schema(_options: argparse.Namespace) -> int:
