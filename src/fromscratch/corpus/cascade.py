@@ -7,6 +7,7 @@ from fromscratch.core.settings import Settings
 from fromscratch.corpus.filters.filter import Filter
 from fromscratch.corpus.filters.language import Language
 from fromscratch.corpus.filters.quality import Quality
+from fromscratch.corpus.filters.words import Words
 
 __all__ = ["SHARD_STEPS", "STEPS", "Cascade", "filter_columns"]
 
@@ -22,6 +23,9 @@ class Cascade(Settings):
 
     quality: Quality = Quality()
     """Documents beyond bounds on what is measured go."""
+
+    words: Words | None = Words()
+    """Documents full of listed words go."""
 
     def present(self) -> Iterator[tuple[str, Filter]]:
         """Name and filter, in order, without those that are absent."""

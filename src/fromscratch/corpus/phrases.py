@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fromscratch.corpus.characters import DIGIT, HAN, KANA, LETTER, SPACE, character_tables
+from fromscratch.corpus.characters import DIGIT, HAN, KANA, LETTER, SPACE, TABLE_END, character_tables
 from fromscratch.corpus.kernels import Classes, Lower, Points, class_of, decode, kernel, lower_of
 from fromscratch.corpus.text_buffers import text_buffers
 
@@ -20,7 +20,11 @@ __all__ = [
     "compile_phrases",
     "count_phrases",
     "find_phrases",
+    "fold",
+    "is_word_part",
+    "pair_of",
     "phrase_at",
+    "slot_of_pair",
 ]
 
 POINT_BITS = 21  # of a code point
@@ -99,7 +103,7 @@ def compile_phrases(phrases: Sequence[str]) -> PhraseSet:
     numbers = np.array([number for _, number in order], np.int32)
     pairs, firsts = np.unique(np.array([pair for (pair, _), _ in order], np.uint64), return_index=True)
     seen = np.zeros(1 << FILTER_BITS, np.bool_)
-    seen[(pairs * FILTER_FACTOR) >> np.uint64(64 - FILTER_BITS)] = True
+    seen[(pairs * FILTER_FACTOR) >> np.uint64(64 - FILTER_BITS)] = True  # as `slot_of_pair`
     ordered = [points[number] for number in numbers]
     begins = np.cumsum([0, *map(len, ordered)]).astype(np.int32)
     flat = np.concatenate([np.zeros(0, np.int32), *ordered])
@@ -136,15 +140,19 @@ def find_all(
     data: NDArray[np.uint8], offsets: NDArray[np.int64], classes: Classes, lower: Lower, table: PhraseTable
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Where each text's matches begin (texts + 1), and the matches [matches, (phrase, start, end)]."""
+    seen = table.seen
     begins = np.zeros(len(offsets), np.int64)
     found = np.empty((64, 3), np.int32)
     count = 0
     for document in range(len(offsets) - 1):
         points = decode(data, offsets[document], offsets[document + 1])
-        for at in range(len(points)):
-            points[at] = lower_of(lower, points[at])
-        at = 0
+        fold(points, 0, len(points), classes, lower)
+        at, within = 0, False
         while at + 1 < len(points):
+            before, within = within, is_word_part(classes, points[at])
+            if (before and within) or not seen[slot_of_pair(pair_of(points[at], points[at + 1]))]:
+                at += 1
+                continue
             place = phrase_at(points, at, len(points), classes, table)
             if place < 0:
                 at += 1
@@ -156,23 +164,38 @@ def find_all(
             end = at + table.begins[place + 1] - table.begins[place]
             found[count, 0], found[count, 1], found[count, 2] = table.numbers[place], at, end
             count += 1
-            at = end
+            at, within = end, is_word_part(classes, points[end - 1])
         begins[document + 1] = count
     return begins, found[:count]
+
+
+@kernel
+def fold(points: Points, start: int, end: int, classes: Classes, lower: Lower) -> None:
+    """Lower case, and every white space as U+0020, in place: what `phrase_at` reads."""
+    for at in range(start, end):
+        point = points[at]
+        if point < TABLE_END:
+            points[at] = SPACE_POINT if classes[point] & SPACE else lower[point]
+
+
+@kernel
+def pair_of(first: int, second: int) -> np.uint64:
+    return (np.uint64(first) << np.uint64(POINT_BITS)) | np.uint64(second)
+
+
+@kernel
+def slot_of_pair(pair: np.uint64) -> np.uint64:
+    return (pair * FILTER_FACTOR) >> np.uint64(64 - FILTER_BITS)
 
 
 @kernel
 def phrase_at(points: Points, at: int, end: int, classes: Classes, table: PhraseTable) -> int:
     """The place in the table of the longest phrase that begins here and ends by ``end``, or -1.
 
-    ``points`` are in lower case, and ``at + 1 < len(points)``.
+    ``points`` are folded, no word goes on across ``at``, and ``at + 1 < len(points)``. A call costs much more than a
+    look at ``table.seen``, which comes first therefore.
     """
-    second = points[at + 1]
-    if second < SPACE_POINT or class_of(classes, second) & SPACE:
-        second = SPACE_POINT
-    pair = (np.uint64(points[at]) << np.uint64(POINT_BITS)) | np.uint64(second)
-    if not table.seen[(pair * FILTER_FACTOR) >> np.uint64(64 - FILTER_BITS)]:
-        return -1
+    pair = pair_of(points[at], points[at + 1])
     low, high = 0, len(table.pairs)
     while low < high:
         middle = (low + high) // 2
@@ -182,22 +205,19 @@ def phrase_at(points: Points, at: int, end: int, classes: Classes, table: Phrase
             high = middle
     if low == len(table.pairs) or table.pairs[low] != pair:
         return -1
-    if at and is_word_part(classes, points[at]) and is_word_part(classes, points[at - 1]):
-        return -1
     for place in range(table.firsts[low], table.firsts[low + 1]):
         begin, length = table.begins[place], table.begins[place + 1] - table.begins[place]
-        if at + length > end:
+        after = at + length
+        if after > end:
             continue
         same = 2
-        while same < length:
-            wanted, point = table.points[begin + same], points[at + same]
-            if wanted != point and not (wanted == SPACE_POINT and class_of(classes, point) & SPACE):
-                break
+        while same < length and table.points[begin + same] == points[at + same]:
             same += 1
-        if same == length:
-            last, after = points[at + length - 1], at + length
-            if after == len(points) or not (is_word_part(classes, last) and is_word_part(classes, points[after])):
-                return int(place)
+        whole = after == len(points) or not (
+            is_word_part(classes, points[after - 1]) and is_word_part(classes, points[after])
+        )
+        if same == length and whole:
+            return int(place)
     return -1
 
 
