@@ -41,9 +41,11 @@ def texts(path: Path, **settings: Any) -> list[str]:
 
 
 def refusal(path: Path, **settings: Any) -> str:
-    with pytest.raises(FromScratchError) as caught:
-        read(path, **settings)
-    return str(caught.value)
+    """What is said of the one place that cannot be read, when nothing else of the source can be."""
+    rows, unreadable = read(path, **settings)
+    assert rows == []
+    (told,) = (f"{each['place']}: {each['why']}" for each in unreadable)
+    return told
 
 
 def zstd(content: bytes) -> bytes:
@@ -81,14 +83,29 @@ def test_compressed_files_are_unpacked_also_when_packed_in_pieces(tmp_path: Path
 
 @pytest.mark.parametrize("ending", PACKERS)
 @pytest.mark.parametrize("style", ["txt", "jsonl", "json"])
-def test_a_cut_file_is_named_whatever_the_format(tmp_path: Path, ending: str, style: str) -> None:
-    lines = json.dumps([{"text": f"line {number}"} for number in range(5000)])
+def test_a_cut_file_is_named_whatever_the_format_and_the_next_is_read(tmp_path: Path, ending: str, style: str) -> None:
+    lines = json.dumps([{"text": f"line {number * 7919 % 5003}"} for number in range(5000)])
     if style == "jsonl":
         lines = lines[1:-1].replace("}, ", "}\n")
     packed = PACKERS[ending](lines.encode())
-    (tmp_path / f"a.{style}{ending}").write_bytes(packed[: len(packed) * 2 // 3])
-    settings = {"format": {"kind": "json_records", "text": "text"}} if style == "json" else {}
-    assert f"a.{style}{ending}: " in refusal(tmp_path, **settings)
+    (tmp_path / f"a.{style}{ending}").write_bytes(packed[: len(packed) * 9 // 10])
+    (tmp_path / f"b.{style}").write_text('["sound"]' if style == "json" else '{"text": "sound"}')
+    settings = {"format": {"kind": "json_records"}} if style == "json" else {}
+    rows, unreadable = read(tmp_path, **settings)
+    assert b"sound" in rows[-1]["content"]
+    assert [each["place"] for each in unreadable] == [f"{tmp_path.name}/a.{style}{ending}"]
+    kept = [row["content"] for row in rows[:-1]]
+    if style == "jsonl" and ending in (".gz", ".xz"):  # the blocks of the others are larger than this file
+        assert len(kept) > 1000
+        assert kept == [f"line {number * 7919 % 5003}".encode() for number in range(len(kept))]
+
+
+def test_a_file_full_of_faults_does_not_flood_the_list(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("no json\n" * 1000 + '{"text": "sound"}\n')
+    rows, unreadable = read(tmp_path)
+    assert [row["content"] for row in rows] == [b"sound"]
+    assert len(unreadable) == pages_module.LISTED_PLACES + 1
+    assert unreadable[-1] == {"source": "s", "place": f"{tmp_path.name}/a.jsonl", "why": "900 places more"}
 
 
 def test_a_bomb_costs_no_more_than_the_limit_and_the_rest_is_read(tmp_path: Path) -> None:
@@ -96,7 +113,7 @@ def test_a_bomb_costs_no_more_than_the_limit_and_the_rest_is_read(tmp_path: Path
     (tmp_path / "b.txt").write_text("text")
     rows, unreadable = read(tmp_path, largest_megabytes=1.5)
     assert [row["content"] for row in rows] == [b"text"]
-    assert unreadable == [{"place": f"{tmp_path.name}/a.txt.zst", "why": "larger than 1.5 MB"}]
+    assert unreadable == [{"source": "s", "place": f"{tmp_path.name}/a.txt.zst", "why": "larger than 1.5 MB"}]
 
 
 def test_no_more_is_unpacked_than_shows_that_it_is_too_much() -> None:
@@ -137,7 +154,12 @@ def test_a_line_beyond_the_limit_does_not_shift_the_others(tmp_path: Path) -> No
 
 def test_a_file_in_which_every_line_lacks_the_key_is_a_wrong_setting(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"content": "one"}\n{"content": "two"}\n')
-    assert "no text under the key 'text' (found: content)" in refusal(tmp_path)
+    rows, unreadable = read(tmp_path)
+    assert (rows, len(unreadable)) == ([], 3)
+    assert (
+        "not one line is a record; the last has no text under the key 'text' (found: content); set the"
+        in (unreadable[-1]["why"])
+    )
     assert texts(tmp_path, format={"kind": "jsonl", "text": "content"}) == ["one", "two"]
 
 
@@ -166,13 +188,19 @@ def test_a_cut_parquet_file_is_named(tmp_path: Path, kept: float) -> None:
     assert "a.parquet: a damaged Parquet file" in refusal(tmp_path)
 
 
-def test_parquet_with_damaged_pages_behind_a_sound_footer_is_named(tmp_path: Path) -> None:
+def test_a_damaged_row_group_behind_a_sound_footer_costs_itself(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
-    pq.write_table(pa.table({"text": [f"line {number}" for number in range(1000)]}), path, compression="gzip")
+    lines = [f"line {number}" for number in range(3000)]
+    pq.write_table(pa.table({"text": lines}), path, compression="gzip", row_group_size=1000)
+    begins = pq.read_metadata(path).row_group(1).column(0).dictionary_page_offset
     content = bytearray(path.read_bytes())
-    content[200:400] = bytes(200)
+    content[begins + 50 : begins + 250] = bytes(200)
     path.write_bytes(content)
-    assert "a.parquet: a damaged" in refusal(tmp_path)
+    rows, unreadable = read(tmp_path)
+    assert [row["content"].decode() for row in rows] == [*lines[:1000], *lines[2000:]]
+    assert rows[-1]["url"].endswith("#2999")
+    (told,) = unreadable
+    assert told["place"].endswith("a.parquet#1000") and "a damaged row group" in told["why"]
 
 
 IDIOMS = 'word,explanation,example\n阿党比周,"指相互勾结，\n结党营私。",无\n\n一,,“例”\n'
@@ -205,7 +233,7 @@ def test_json_records_are_strings_or_objects_in_arrays_or_objects(tmp_path: Path
         (tmp_path / name).write_text(json.dumps(whole))
     rows, unreadable = read(tmp_path / "a.json", format={"kind": "json_records"})
     assert [row["content"] for row in rows] == [b"chapter one", b"chapter two"]
-    assert unreadable == [{"place": "a.json#1", "why": "not a string"}]
+    assert unreadable == [{"source": "s", "place": "a.json#1", "why": "not a string"}]
     rows, _ = read(tmp_path / "b.json", format={"kind": "json_records", "text": "extract"})
     assert [(row["title"], row["content"]) for row in rows] == [("Key", b"An extract"), ("Other", b"More")]
     rows, _ = read(tmp_path / "b.json", format={"kind": "json_records", "text": "extract", "title": "title"})
@@ -224,6 +252,13 @@ def test_what_is_no_json_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.json").write_bytes(content)
     assert "a.json: not valid JSON" in refusal(tmp_path, format={"kind": "json_records"})
     assert "a.json: not valid JSON" in refusal(tmp_path, format={"kind": "json_values", "key": "k"})
+
+
+def test_a_line_that_nests_too_deep_costs_itself(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b"[" * 100_000 + b'\n{"text": "sound"}\n')
+    rows, unreadable = read(tmp_path)
+    assert [row["content"] for row in rows] == [b"sound"]
+    assert unreadable[0]["place"].endswith("#0")
 
 
 def test_short_records_are_left_out_or_joined_until_long_enough(tmp_path: Path) -> None:

@@ -1,13 +1,17 @@
 """Crawls in web-archive files: the right records become pages, and broken ones cost only themselves."""
 
 import gzip
+import io
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from fromscratch.core.errors import FromScratchError
+from fromscratch.corpus.extract import extract_text
+from fromscratch.corpus.extraction import ExtractionSettings
 from fromscratch.corpus.readers import warc
+from fromscratch.corpus.readers.page import Reading, Span
 from fromscratch.corpus.readers.pages import read_pages
 from fromscratch.corpus.readers.plan import plan_reads
 from fromscratch.corpus.sources import FilesSource
@@ -138,7 +142,7 @@ def test_a_broken_record_is_counted_once_and_costs_only_itself(
     assert unreadable[0]["place"].startswith(path.name)
 
 
-@pytest.mark.parametrize("scan_bytes", [1, 7, 100, 1000])
+@pytest.mark.parametrize("scan_bytes", [16, 37, 100, 1000])
 def test_the_next_record_is_found_wherever_the_search_is_cut(
     tmp_path: Path, scan_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,7 +174,81 @@ def test_a_page_beyond_the_limit_is_reported_and_passed_over(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>no archive</html>"])
-def test_what_is_no_web_archive_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_what_is_no_web_archive_is_said_and_the_next_file_is_read(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.warc").write_bytes(content)
-    with pytest.raises(FromScratchError, match=r"a\.warc: not a WARC file"):
-        read(tmp_path)
+    (tmp_path / "b.warc").write_bytes(crawl(zipped=False)[0])
+    rows, unreadable = read(tmp_path)
+    assert len(rows) == PAGES_WRITTEN
+    (told,) = unreadable
+    assert told["place"].endswith("a.warc") and told["why"].startswith("not a WARC file")
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_damaged_beginning_of_the_file_costs_one_record(tmp_path: Path, zipped: bool) -> None:
+    content, starts = crawl(zipped)
+    (tmp_path / "a.warc").write_bytes(b"garbage" + content[7:])
+    rows, unreadable = read(tmp_path)
+    assert rows == [(f"http://e.org/{number}", page(number)) for number in range(1, PAGES_WRITTEN)]
+    assert [each["place"] for each in unreadable] == [f"{tmp_path.name}/a.warc#0"]
+    assert starts[0] == 0
+
+
+def small_crawl(pack: Callable[[bytes], bytes]) -> bytes:
+    """Records of pages that mention how records begin: a cut falls into them, too."""
+    shown = b"A record begins so:\r\n\r\nWARC/1.0\r\nContent-Length: 5\r\n\r\nor \x1f\x8b\x08\x00, or (\xb5/\xfd."
+    html = "text/html"
+    return b"".join(pack(record(f"http://e.org/{n}", b"%d %b" % (n, shown), Content_Type=html)) for n in range(5))
+
+
+PACKS: dict[str, Callable[[bytes], bytes]] = {
+    "plain": bytes,
+    "gzip": gzip.compress,
+    "stored": lambda content: gzip.compress(content, compresslevel=0),
+    "zstd": lambda content: bytes(pa.compress(content, codec="zstd", asbytes=True)),
+}
+
+
+@pytest.mark.parametrize("pack", PACKS)
+def test_wherever_a_file_is_cut_each_record_falls_to_one_part(pack: str) -> None:
+    content = small_crawl(PACKS[pack])
+
+    def urls(span: Span) -> list[str]:
+        reading = Reading("a.warc", 10**6, lambda number, why: pytest.fail(f"{span} {number}: {why}"))
+        return [page.url or "" for page in warc.read_warc(io.BytesIO(content), reading, span)]
+
+    whole = urls((0, None))
+    assert len(whole) == 5
+    for cut in range(1, len(content)):
+        assert urls((0, cut)) + urls((cut, None)) == whole
+    thirds = [(0, len(content) // 3), (len(content) // 3, len(content) * 2 // 3), (len(content) * 2 // 3, None)]
+    assert [url for span in thirds for url in urls(span)] == whole
+
+
+def test_damage_at_a_cut_is_found_by_one_of_the_parts() -> None:
+    content, starts = crawl(zipped=True)
+    damaged = zeros_at(30, 20)(content, starts)
+    for cut in (starts[2], starts[2] + 1, starts[2] + 40, starts[3]):
+        told: list[str] = []
+        reading = Reading("a.warc", 10**6, lambda number, why, told=told: told.append(f"{number} {why}"))
+        spans: list[Span] = [(0, cut), (cut, None)]
+        pages = [each.url for span in spans for each in warc.read_warc(io.BytesIO(damaged), reading, span)]
+        assert pages == [f"http://e.org/{number}" for number in (0, 1, 3, 4, 5)], cut
+        assert len(told) == 1, told
+
+
+@pytest.mark.parametrize("charset", ["gb18030", "big5", "shift_jis", "iso-8859-1"])
+@pytest.mark.parametrize("declared", [True, False])
+def test_pages_in_other_encodings_become_the_same_text(tmp_path: Path, charset: str, declared: bool) -> None:
+    sentences = {
+        "gb18030": "网络爬虫收集网页，并把其中的正文交给语言模型。",
+        "big5": "網路爬蟲收集網頁，並把其中的正文交給語言模型。",
+        "shift_jis": "ウェブを巡回して集めたページの本文を、言語モデルに渡します。",
+        "iso-8859-1": "Les pages récoltées sont déjà triées à Genève, où l'été fut sévère.",
+    }
+    body = f"<html><body>{''.join(f'<p>{number}. {sentences[charset] * 4}</p>' for number in range(9))}</body></html>"
+    content_type = f"text/html; charset={charset}" if declared else "text/html"
+    (tmp_path / "a.warc").write_bytes(record("http://e.org/", body.encode(charset), Content_Type=content_type))
+    (task,) = plan_reads({}, {"s": FilesSource(path=str(tmp_path), domain="web", license="MIT")}, None)
+    (pages,) = (extract_text(table, ExtractionSettings()) for table in read_pages(task))
+    assert pages["error"].to_pylist() == [None]
+    assert pages["text"][0].as_py().count(sentences[charset]) == 36

@@ -30,8 +30,8 @@ def run_tasks(
     """Results of ``function(task)`` as they are done, in any order; in this process for one worker or one task.
 
     The function is a module's own and its arguments pickle. What it raises is raised here. Closing the generator
-    early, also by a signal or an error, ends what is under way. A task whose worker was killed is done again, so it must
-    leave nothing half-made behind; FromScratchError names the task that kills every worker it is given to.
+    early, also by a signal or an error, ends what is under way. A task whose worker was killed is done again, so it
+    must leave nothing half-made behind; FromScratchError names the task that kills every worker it is given to.
     """
     workers = min(machine.worker_count, len(tasks))
     if machine.engine == "ray":
@@ -78,13 +78,11 @@ class _Worker:
         self.pipe.close()
 
 
-def _run_here(
-    function: Callable[[Task], Result], tasks: Sequence[Task], workers: int
-) -> Generator[Result, None, None]:
+def _run_here(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Generator[Result, None, None]:
     waiting = deque(range(len(tasks)))
     deaths: Counter[int] = Counter()
     idle: list[_Worker] = []
-    busy: dict[Connection, tuple[_Worker, int]] = {}
+    busy: dict[object, tuple[_Worker, int]] = {}  # by their pipes
     try:
         while waiting or busy:
             while waiting and len(busy) < workers:
@@ -92,7 +90,7 @@ def _run_here(
                 busy[worker.pipe] = worker, number
                 with contextlib.suppress(BrokenPipeError):  # it has died, which the pipe's end will tell
                     worker.pipe.send(tasks[number])
-            for pipe in wait(list(busy)):
+            for pipe in wait([worker.pipe for worker, _ in busy.values()]):
                 worker, number = busy.pop(pipe)
                 try:
                     answer, error = worker.pipe.recv()
@@ -125,6 +123,7 @@ def _work(pipe: Connection, function: Callable[[Task], Result]) -> None:
     _live_with_parent()
     while True:
         task = pipe.recv()
+        answer: tuple[Result | None, Exception | None]
         try:
             answer = function(task), None
         except Exception as error:

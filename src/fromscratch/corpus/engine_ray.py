@@ -83,12 +83,14 @@ def _connect(machine: Machine) -> None:
     """Join the cluster, once for each process; without an address, start Ray on this machine."""
     if ray.is_initialized():
         return
-    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
-    alone = {"num_cpus": machine.worker_count, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
+    settings: dict[str, Any] = {"address": machine.address or "local", "log_to_driver": False, "logging_level": "ERROR"}
+    if machine.address is None:
+        settings |= {"num_cpus": machine.worker_count, "object_store_memory": OBJECT_STORE_BYTES}
+        settings |= {"include_dashboard": False}
     is_main = threading.current_thread() is threading.main_thread()
     stopping = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address=machine.address or "local", **quiet | ({} if machine.address else alone))
+        ray.init(**settings)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise FromScratchError(
             f"`machine.address` = {machine.address!r}: no Ray cluster answers ({str(error).splitlines()[0]})",

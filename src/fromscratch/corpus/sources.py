@@ -253,12 +253,13 @@ class PackageSource(SourceSettings):
 
 
 class FilesSource(SourceSettings):
-    """Files of this machine."""
+    """Files of this machine, or behind a URL."""
 
     kind: Literal["files"] = "files"
 
     path: str = Field(min_length=1)
-    """A folder, an archive (zip or tar), or one file, relative to the folder in which the command is run."""
+    """A folder, an archive (zip or tar), or one file, relative to the folder in which the command is run; or a pattern
+    of files, `crawl/*.warc.gz`; or a URL of any of these that fsspec opens, such as `s3://…`, `https://…`, `hdfs://…`."""
 
     members: Strings = ("**",)
     """Patterns of the files within the folder; hidden files are left out."""

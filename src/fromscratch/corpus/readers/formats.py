@@ -14,7 +14,7 @@ from fromscratch.corpus.sources import (
     WarcFormat,
 )
 
-__all__ = ["COMPRESSIONS", "format_of"]
+__all__ = ["COMPRESSIONS", "format_of", "is_cut_anywhere"]
 
 COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
 
@@ -58,3 +58,14 @@ def format_of(name: str, asked: Format, place: str) -> Format:
             HINTS.get(extension, f'set format = {{kind = "text"}} or another kind, or exclude = ["{unwanted}"]'),
         )
     return BY_EXTENSION[extension]
+
+
+def is_cut_anywhere(name: str, style: Format) -> bool:
+    """Whether a reader finds the first record behind any byte of such a file, so that several may share the file."""
+    match style:
+        case WarcFormat():
+            return True
+        case JsonLinesFormat() | ParquetFormat():
+            return style.join_characters == 0 and not name.endswith(COMPRESSIONS)
+        case _:
+            return False

@@ -4,9 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from fromscratch.core.errors import FromScratchError
 from fromscratch.corpus.sources import Kind
 
-__all__ = ["Page", "Reading"]
+__all__ = ["Page", "Reading", "Span", "Unreadable"]
+
+Span = tuple[int, int | None]  # of a file's bytes: a reader takes the records that begin within; no end is the file's
+
+
+class Unreadable(FromScratchError):
+    """A file that is damaged, or not what the recipe says that it is. It costs itself alone, unless no file is left."""
 
 
 class Page(NamedTuple):

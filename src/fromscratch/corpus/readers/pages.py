@@ -5,10 +5,10 @@ from typing import IO
 
 import pyarrow as pa
 
-from fromscratch.corpus.readers.archives import damage_named, open_members
+from fromscratch.corpus.readers.archives import Member, damage_named, open_members
 from fromscratch.corpus.readers.docstrings import read_docstrings
 from fromscratch.corpus.readers.formats import format_of
-from fromscratch.corpus.readers.page import Page, Reading
+from fromscratch.corpus.readers.page import Page, Reading, Unreadable
 from fromscratch.corpus.readers.plan import ReadTask
 from fromscratch.corpus.readers.records import (
     read_csv,
@@ -17,6 +17,7 @@ from fromscratch.corpus.readers.records import (
     read_json_values,
     read_parquet,
 )
+from fromscratch.corpus.readers.remote import open_binary
 from fromscratch.corpus.readers.streams import TooLarge, read_whole, unpacked
 from fromscratch.corpus.readers.warc import read_warc
 from fromscratch.corpus.sources import (
@@ -51,6 +52,7 @@ PAGES = pa.schema(
 )
 BATCH_BYTES = 4_000_000
 BATCH_PAGES = 4_096
+LISTED_PLACES = 100  # of one file; the others are counted
 
 
 def read_pages(task: ReadTask) -> "PageTables":
@@ -61,8 +63,9 @@ def read_pages(task: ReadTask) -> "PageTables":
 class PageTables:
     """An iterator over a task's tables; ``unreadable`` is complete when it is exhausted.
 
-    Iterating raises FromScratchError for a damaged file. A page too large, a broken WARC record or a malformed line is
-    put on ``unreadable`` as ``{"place", "why"}`` and passed over.
+    What is damaged, too large, or not what the recipe says (a record, or a whole file) is put on ``unreadable`` as
+    ``{"source", "place", "why"}`` and passed over. Iterating raises FromScratchError for what the system or a store
+    refuses, since that would be a different corpus tomorrow.
     """
 
     def __init__(self, task: ReadTask) -> None:
@@ -90,36 +93,54 @@ class PageTables:
 
     def _pages(self) -> Iterator[tuple[str, Page]]:
         source = self._task.settings
-        for name, stream in _open(self._task):
-            place = self._task.prefix + name
+        for member, stream in self._files():
+            place, unread = self._task.prefix + member.name, 0
 
             def report(number: str | None, why: str, place: str = place) -> None:
-                self.unreadable.append({"place": place if number is None else f"{place}#{number}", "why": why})
+                nonlocal unread
+                unread += 1
+                if unread <= LISTED_PLACES:
+                    self._report(place if number is None else f"{place}#{number}", why)
 
             reading = Reading(place, int(source.largest_megabytes * 1e6), report)
-            style = format_of(name, source.format, self._task.source)
-            with damage_named(place):
-                try:
-                    for page in _read_file(stream, name, style, reading):
+            style = format_of(member.name, source.format, self._task.source)
+            try:
+                with damage_named(place):
+                    for page in _read_file(stream, member, style, reading):
                         yield place, page
-                except TooLarge as error:
-                    report(None, str(error))
+            except TooLarge as error:
+                report(None, str(error))
+            except Unreadable as error:
+                report(None, f"{error.message.removeprefix(f'{place}: ')}; {error.hint}")
+            except pa.ArrowException as error:
+                report(None, f"a damaged file ({str(error)[:200]})")
+            if unread > LISTED_PLACES:
+                self._report(place, f"{unread - LISTED_PLACES:,} places more")
+
+    def _files(self) -> Iterator[tuple[Member, IO[bytes]]]:
+        task = self._task
+        if not task.archived:
+            for member in task.members:
+                with damage_named(task.prefix + member.name), open_binary(f"{task.container}/{member.name}") as stream:
+                    yield member, stream
+            return
+        unread = {each.name: each for each in task.members}
+        try:
+            for name, stream in open_members(task.container, unread):
+                yield unread.pop(name), stream
+        except Unreadable as error:  # between two members, or in the list of them
+            for name in unread:
+                self._report(task.prefix + name, error.message)
+
+    def _report(self, place: str, why: str) -> None:
+        self.unreadable.append({"source": self._task.source, "place": place, "why": why})
 
 
-def _open(task: ReadTask) -> Iterator[tuple[str, IO[bytes]]]:
-    if not task.container.is_dir():
-        yield from open_members(task.container, task.members)
-        return
-    for name in task.members:
-        with damage_named(task.prefix + name), (task.container / name).open("rb") as stream:
-            yield name, stream
-
-
-def _read_file(stream: IO[bytes], name: str, style: Format, reading: Reading) -> Iterator[Page]:
+def _read_file(stream: IO[bytes], member: Member, style: Format, reading: Reading) -> Iterator[Page]:
     if isinstance(style, WarcFormat):  # whose records are compressed each by itself
-        yield from read_warc(stream, reading)
+        yield from read_warc(stream, reading, member.span)
         return
-    stream = unpacked(stream, name)
+    stream = unpacked(stream, member.name)
     match style:
         case HtmlFormat():
             yield Page("html", read_whole(stream, reading.limit_bytes))
@@ -129,7 +150,7 @@ def _read_file(stream: IO[bytes], name: str, style: Format, reading: Reading) ->
         case CodeFormat():
             yield Page("code", read_whole(stream, reading.limit_bytes))
         case JsonLinesFormat():
-            yield from read_json_lines(stream, style, reading)
+            yield from read_json_lines(stream, style, reading, member.span)
         case CsvFormat():
             yield from read_csv(stream, style, reading)
         case JsonRecordsFormat():
@@ -137,7 +158,7 @@ def _read_file(stream: IO[bytes], name: str, style: Format, reading: Reading) ->
         case JsonValuesFormat():
             yield from read_json_values(stream, style, reading)
         case ParquetFormat():
-            yield from read_parquet(stream, style, reading)
+            yield from read_parquet(stream, style, reading, member.span)
         case DocstringsFormat():
             yield from read_docstrings(stream, style, reading)
         case _:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,16 @@ from fromscratch.core.files import digest_file
 from fromscratch.core.settings import did_you_mean
 from fromscratch.corpus.globs import name_filter
 from fromscratch.corpus.readers.archives import Member, is_archive, list_members, package_file
-from fromscratch.corpus.readers.formats import COMPRESSIONS, format_of
+from fromscratch.corpus.readers.formats import COMPRESSIONS, format_of, is_cut_anywhere
+from fromscratch.corpus.readers.remote import is_url, list_remote, without_secrets
 from fromscratch.corpus.sources import FilesSource, Package, PackageSource
 
 __all__ = ["ReadTask", "plan_reads", "source_digests"]
 
 TASK_BYTES = 12_000_000  # some seconds of work, and a shard of a size that is pleasant to handle
+LARGEST_TASK_BYTES = 256_000_000  # petabytes are not to become billions of shards
+TASKS = 10_000  # beyond so many, tasks become larger instead
+PATTERN = re.compile(r"[*?\[]")  # a path with any of these names files below the folder before it
 UNPACKING_FACTOR = 8  # compressed files are reckoned at this multiple of their size
 
 
@@ -27,21 +32,33 @@ class ReadTask:
     source: str
     settings: PackageSource | FilesSource
     license: str
-    container: Path
-    """The archive or the folder that holds the members."""
+    container: str
+    """Path or URL of the archive, or of the folder, that holds the members."""
+    archived: bool
+    """Whether the container is an archive."""
     prefix: str
     """What stands before a member's name in addresses and messages; never an absolute path."""
-    members: tuple[str, ...]
+    members: tuple[Member, ...]
     bytes: int
     """Size of the members, estimated where they are compressed."""
+
+    def __str__(self) -> str:
+        first, last = self.members[0], self.members[-1]
+        until = "" if first is last else f" … {last.name}"
+        part = "" if first.span == (0, None) else f", bytes from {first.span[0]:,}"
+        return f"{self.source}: {self.prefix}{first.name}{until}{part}"
 
 
 @dataclass(frozen=True)
 class _Container:
-    path: Path
+    path: str
+    archived: bool
     prefix: str
     license: str
     members: Sequence[Member]
+    globs: Sequence[str]
+    fingerprints: Mapping[str, str] | None = None
+    """What a store says of each member's version; None for files of this machine, whose contents tell."""
 
 
 def plan_reads(
@@ -58,7 +75,7 @@ def plan_reads(
     is missing, empty or damaged, for globs that match nothing, and for files of no known format.
     """
     listed: dict[Path, list[Member]] = {}  # several sources may read one archive
-    tasks = []
+    chosen: list[tuple[str, _Container, list[Member]]] = []
     for name, source in sources.items():
         place = f"{table}.{name}"
         if isinstance(source, PackageSource):
@@ -66,30 +83,42 @@ def plan_reads(
                 _archive(packages, place, source, each, fetch_folder, listed) for each in source.package_names
             ]
         else:
-            containers = [_local(place, source)]
-        for each in containers:
-            for part in _parts(_chosen(place, source, each)):
-                names, weight = tuple(member.name for member in part), sum(map(_weight, part))
-                tasks.append(ReadTask(name, source, each.license, each.path, each.prefix, names, weight))
+            containers = [_files(place, source)]
+        chosen += [(name, each, _chosen(place, source, each)) for each in containers]
+    weight = sum(_weight(member) for _, _, members in chosen for member in members)
+    task_bytes = min(max(TASK_BYTES, weight // TASKS), LARGEST_TASK_BYTES)
+    tasks = []
+    for name, each, members in chosen:
+        for part in _parts(_cut(members, sources[name], each, task_bytes), task_bytes):
+            bytes_ = sum(map(_weight, part))
+            tasks.append(
+                ReadTask(name, sources[name], each.license, each.path, each.archived, each.prefix, tuple(part), bytes_)
+            )
     return tasks
 
 
 def source_digests(sources: Mapping[str, PackageSource | FilesSource], table: str = "corpus.sources") -> dict[str, str]:
-    """For each source of local files, SHA-256 (hex) over the names and contents of the files that it would read.
+    """For each source of files, SHA-256 (hex) over the names and contents of the files that it would read.
 
-    Packages are left out: their pins say the same. ``table`` is where the recipe names the sources, for messages.
+    Of files behind URLs, over what the store says of their version. Packages are left out: their pins say the same.
+    ``table`` is where the recipe names the sources, for messages.
     """
     digests = {}
     for name, source in sources.items():
         if isinstance(source, FilesSource):
             place = f"{table}.{name}"
-            container = _local(place, source)
-            if not container.path.is_dir():
-                digests[name] = digest_file(container.path)
+            container = _files(place, source)
+            if container.archived and container.fingerprints is None:
+                digests[name] = digest_file(Path(container.path))
                 continue
             digest = hashlib.sha256()
             for each in _chosen(place, source, container):
-                digest.update(f"{each.name}\0{digest_file(container.path / each.name)}\n".encode())
+                version = (
+                    digest_file(Path(container.path, each.name))
+                    if container.fingerprints is None
+                    else container.fingerprints["" if container.archived else each.name]
+                )
+                digest.update(f"{each.name}\0{version}\n".encode())
             digests[name] = digest.hexdigest()
     return digests
 
@@ -116,47 +145,83 @@ def _archive(
         )
     if path not in listed:
         listed[path] = list_members(path)
-    return _Container(path, f"{path.name}!", source.license or package.license, listed[path])
+    license_ = source.license or package.license
+    return _Container(str(path), True, f"{path.name}!", license_, listed[path], source.members)
 
 
-def _local(place: str, source: FilesSource) -> _Container:
+def _files(place: str, source: FilesSource) -> _Container:
     """The archive or folder that a source names, or the folder of the single file that it names."""
-    path = Path(source.path)
+    root, globs = _split_path(source)
+    if is_url(root):
+        return _behind_url(root, source, globs)
+    path = Path(root)
     if path.is_dir():
-        return _Container(path, f"{path.resolve().name}/", source.license, sorted(_walk(path)))
+        return _Container(root, False, f"{path.resolve().name}/", source.license, sorted(_walk(root)), globs)
     if not path.exists():
         raise FromScratchError(
             f"`{place}.path` = {source.path!r}: no such file or folder",
             f"paths are relative to the folder of the command, now {Path.cwd()}",
         )
     if is_archive(path):
-        return _Container(path, f"{path.name}!", source.license, list_members(path))
-    return _Container(path.parent, "", source.license, [Member(path.name, path.stat().st_size)])
+        return _Container(root, True, f"{path.name}!", source.license, list_members(path), globs)
+    return _Container(str(path.parent), False, "", source.license, [Member(path.name, path.stat().st_size)], globs)
 
 
-def _walk(root: Path) -> Iterator[Member]:
+def _split_path(source: FilesSource) -> tuple[str, Sequence[str]]:
+    """Root and patterns of a source: `crawl/2023-*/*.warc.gz` are the files below `crawl` that the rest chooses."""
+    match = None if Path(source.path).exists() else PATTERN.search(source.path)
+    if match is None:
+        return source.path, source.members
+    root, _, first = source.path[: match.start()].rpartition("/")
+    pattern = first + source.path[match.start() :]
+    return root or ".", [pattern if each == "**" else f"{pattern}/{each}" for each in source.members]
+
+
+def _behind_url(url: str, source: FilesSource, globs: Sequence[str]) -> _Container:
+    folder, files = list_remote(url)
+    shown = without_secrets(url)
+    if len(files) == 1 and folder != url.rstrip("/") and is_archive(files[0].name):
+        members, fingerprints = list_members(url), {"": files[0].fingerprint}
+        return _Container(url, True, f"{shown}!", source.license, members, globs, fingerprints)
+    return _Container(
+        folder,
+        False,
+        f"{without_secrets(folder)}/",
+        source.license,
+        [Member(each.name, each.bytes) for each in files],
+        globs,
+        {each.name: each.fingerprint for each in files},
+    )
+
+
+def _walk(root: str) -> Iterator[Member]:
     """All files below a folder. Links to files count; links to folders are not entered, for they may go in circles."""
-    for folder, folders, files in os.walk(root):
-        folders[:] = [each for each in folders if not each.startswith(".")]
-        for each in files:
-            path = Path(folder, each)
-            if not each.startswith(".") and path.is_file():
-                yield Member(path.relative_to(root).as_posix(), path.stat().st_size)
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        with os.scandir(os.path.join(root, folder)) as entries:  # noqa: PTH118 (a path object for each costs double)
+            for each in entries:
+                if each.name.startswith("."):
+                    continue
+                if each.is_dir(follow_symlinks=False):
+                    folders.append(f"{folder}{each.name}/")
+                elif each.is_file():
+                    yield Member(f"{folder}{each.name}", each.stat().st_size)
 
 
 def _chosen(place: str, source: PackageSource | FilesSource, container: _Container) -> list[Member]:
     """The members that the source's globs choose, each of a known format."""
-    wanted = name_filter(source.members, source.exclude)
+    wanted = name_filter(container.globs, source.exclude)
     chosen = [each for each in container.members if wanted(each.name)]
     if not container.members:
         raise FromScratchError(
-            f"`{place}`: there are no files in {container.path}",
+            f"`{place}`: there are no files in {without_secrets(container.path)}",
             "put files there, or leave the source out",
         )
     if not chosen:
         raise FromScratchError(
             f"`{place}.members` = {list(source.members)} chooses none of the {len(container.members):,} "
-            f"files in {container.path.name}",
+            f"files in {container.path.rpartition('/')[2]}",
             f"names there look like {container.members[len(container.members) // 2].name!r}; "
             "`*` stays within a folder, `**` spans folders",
         )
@@ -165,14 +230,32 @@ def _chosen(place: str, source: PackageSource | FilesSource, container: _Contain
     return chosen
 
 
+def _cut(
+    members: list[Member], source: PackageSource | FilesSource, container: _Container, task_bytes: int
+) -> list[Member]:
+    """The members, and of a large one, where its format allows that, its parts of about a task's size."""
+    if container.archived:
+        return members
+    parts = []
+    for each in members:
+        count = round(_weight(each) / task_bytes)
+        if count < 2 or not is_cut_anywhere(each.name, format_of(each.name, source.format, container.path)):
+            parts.append(each)
+            continue
+        cuts = [each.bytes * number // count for number in range(count)]
+        for start, end in zip(cuts, [*cuts[1:], None], strict=True):
+            parts.append(Member(each.name, (each.bytes if end is None else end) - start, (start, end)))
+    return parts
+
+
 def _weight(member: Member) -> int:
     return member.bytes * (UNPACKING_FACTOR if member.name.endswith(COMPRESSIONS) else 1)
 
 
-def _parts(members: list[Member]) -> Iterator[list[Member]]:
+def _parts(members: list[Member], task_bytes: int) -> Iterator[list[Member]]:
     """Consecutive members in as many parts of nearly equal weight as their sum asks for."""
     weights = [_weight(each) for each in members]
-    share = sum(weights) / max(1, round(sum(weights) / TASK_BYTES)) or 1
+    share = sum(weights) / max(1, round(sum(weights) / task_bytes)) or 1
     before, number = 0, 0
     part: list[Member] = []
     for member, weight in zip(members, weights, strict=True):

@@ -1,13 +1,14 @@
 """Web-archive files (WARC and WET, ISO 28500): the pages of a crawl, with broken records counted and skipped."""
 
 import re
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from typing import IO
 
+import pyarrow as pa
 from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
-from fromscratch.core.errors import FromScratchError
-from fromscratch.corpus.readers.page import Page, Reading
+from fromscratch.corpus.readers.page import Page, Reading, Span, Unreadable
 from fromscratch.corpus.readers.streams import TooLarge
 from fromscratch.corpus.sources import Kind
 
@@ -15,26 +16,34 @@ __all__ = ["read_warc"]
 
 # How a record begins: as a gzip member, as a zstd frame, or with its version line. Compressed archives have a member
 # or a frame for each record, so reading can start again at any of them.
-BEGINNINGS = (rb"\x1f\x8b\x08[\x00\x04]", rb"\x28\xb5\x2f\xfd", rb"WARC/[01]\.")
-SCAN_BYTES = 1 << 20
+GZIP, ZSTD, PLAIN = (re.compile(each) for each in (rb"\x1f\x8b\x08[\x00\x04]", rb"\x28\xb5\x2f\xfd", rb"WARC/[01]\."))
+LENGTH = re.compile(rb"\r\nContent-Length: *(\d{1,18})\r\n", re.IGNORECASE)
+SCAN_BYTES = 1 << 18
+HEAD_BYTES = 1 << 14  # more than any record's header has
 KINDS: dict[str | None, Kind] = {"text/html": "html", "application/xhtml+xml": "html", "text/plain": "text"}
 
 
-def read_warc(stream: IO[bytes], reading: Reading) -> Iterator[Page]:
+def read_warc(stream: IO[bytes], reading: Reading, span: Span = (0, None)) -> Iterator[Page]:
     """Pages of HTML and plain text that were answered with status 200, and the texts of WET files.
 
-    A broken record ends fastwarc's iteration, so reading starts again at the next beginning of a record. Raises
-    FromScratchError for a file without any record.
+    Of a span, the records from the first that begins within it to the first that begins behind it: whatever the cuts,
+    each record falls to one span. (Where a crawl has itself fetched a WARC file, a cut within that record may begin
+    with the records of the inner file.) A broken record ends fastwarc's iteration, so reading starts again at the next
+    sound beginning. Raises Unreadable for a file without any record.
     """
     beginning = _beginning(stream, reading)
-    start: int | None = 0
+    start = _first_record(stream, beginning, span[0])
+    end = None if span[1] is None else _first_record(stream, beginning, span[1])
     reported = False  # whether the record at `start` is known to be broken
-    while start is not None:
+    while start is not None and (end is None or start < end):
         last, within = start, False  # the last record begun, and whether it is still being read
         found = False
+        search: Callable[..., int | None] = _first_record
         stream.seek(start)
         try:
             for record in ArchiveIterator(stream, record_types=WarcRecordType.any_type, auto_decode="all"):
+                if end is not None and record.stream_pos >= end:
+                    return
                 last, found, within = record.stream_pos, True, True
                 page = _page(record, reading)
                 within = False
@@ -48,21 +57,50 @@ def read_warc(stream: IO[bytes], reading: Reading) -> Iterator[Page]:
             elif not reported:
                 reading.report(str(start), str(error))
             reported = found and not within
+            search = _find  # the next one may be broken, too, and is to be counted
         else:
             if not found and not reported:
                 reading.report(str(start), "the record is cut off")
             reported = False
-        start = _find(stream, beginning, last + 1)
+        start = search(stream, beginning, last + 1)
 
 
 def _beginning(stream: IO[bytes], reading: Reading) -> re.Pattern[bytes]:
-    first = stream.read(16)
-    for pattern in map(re.compile, BEGINNINGS):
-        if pattern.match(first):
-            return pattern
-    raise FromScratchError(
-        f"{reading.place}: not a WARC file (it begins with {first!r})", "a format other than `warc` may read it"
+    """How the records of this file begin. Its own beginning may be damaged."""
+    first = stream.read(SCAN_BYTES)
+    for search in (re.Pattern.match, re.Pattern.search):
+        for pattern in (GZIP, ZSTD, PLAIN):
+            if search(pattern, first):
+                return pattern
+    raise Unreadable(
+        f"{reading.place}: not a WARC file (it begins with {first[:16]!r})", "a format other than `warc` may read it"
     )
+
+
+def _first_record(stream: IO[bytes], beginning: re.Pattern[bytes], cut: int) -> int | None:
+    """The offset of the first record that begins at or after the cut; both spans beside a cut find the same one."""
+    start: int | None = cut
+    while start and (start := _find(stream, beginning, start)) is not None and not _is_record(stream, beginning, start):
+        start += 1
+    return start
+
+
+def _is_record(stream: IO[bytes], beginning: re.Pattern[bytes], start: int) -> bool:
+    """Whether the bytes at ``start``, which look like the beginning of a record, are one."""
+    stream.seek(start)
+    head = stream.read(HEAD_BYTES)
+    try:
+        if beginning is GZIP:
+            return b"WARC/".startswith(zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, 5))  # it may be cut
+        if beginning is ZSTD:
+            return bytes(pa.CompressedInputStream(pa.BufferReader(head), "zstd").read(5)) == b"WARC/"
+    except (zlib.error, OSError):
+        return False
+    body, length = head.find(b"\r\n\r\n") + 4, LENGTH.search(head)
+    if body < 4 or length is None or length.end() > body:
+        return False
+    stream.seek(start + body + int(length[1]))  # a page may show a record; only a real one ends where it says
+    return stream.read(4) == b"\r\n\r\n"
 
 
 def _find(stream: IO[bytes], beginning: re.Pattern[bytes], start: int) -> int | None:
