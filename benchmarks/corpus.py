@@ -1,0 +1,348 @@
+"""The corpus stage beside datatrove on the same pages, single process: ratios of CPU time, then agreement rule by rule.
+
+    python benchmarks/corpus.py [--crawl formasaurus-0.10.0.tar.gz] [--documentation FOLDER] [--megabytes 20]
+                                [--rounds 3] [--peer-python PYTHON]
+
+FOLDER is what `dpkg-deb -x` made of python3.11-doc and the like; without either option the pages of tests/fixtures are
+all there is. Half of the pages' bytes, evenly chosen, come from either. datatrove runs in an environment of its own,
+which is made under the cache folder of the user from requirements-peers.txt unless --peer-python names one.
+
+Whole pipeline: a WARC file → text → rules → near duplicates → files. Ours also knows languages, compares exactly,
+verifies near duplicates and keeps what it drops; datatrove's does not. Rules and signatures work on the same English
+texts, those of our extraction. Rounds are interleaved; medians of CPU time, child processes included.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import venv
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from peers.clock import cpu_seconds
+
+from fromscratch.core.recipe_file import load_recipe_tree
+from fromscratch.core.settings import validate_settings
+from fromscratch.corpus.cascade import Cascade
+from fromscratch.corpus.documents import read_documents
+from fromscratch.corpus.duplicate_settings import DuplicateSettings
+from fromscratch.corpus.duplicates import minhash_keys
+from fromscratch.corpus.filters.filter import Batch
+from fromscratch.corpus.metrics import Metric
+from fromscratch.corpus.shard import measure_texts
+from fromscratch.corpus.sieve import sieve
+from fromscratch.pipeline import run_stages
+from fromscratch.recipe import Recipe
+
+HERE = Path(__file__).parent
+TESTS = HERE.parent / "tests"
+TRAFILATURA = "trafilatura==2.3.1"
+BANDS, ROWS = 14, 8  # datatrove's
+# The filters with rules of Gopher, C4 and FineWeb; the language is given.
+RULE_FILTERS = ("language", "quality", "lines")
+OUR_REPEATS = 3  # of what takes a hundredth of the peer's time
+
+Texts: TypeAlias = pa.LargeStringArray
+
+
+class Published(NamedTuple):
+    """A published rule: its family, datatrove's name of it, our metric, and the bound."""
+
+    family: str
+    peer: str
+    metric: Metric
+    side: str
+    bound: float
+
+
+REPEATED = (Metric.TOP_2_GRAM_SHARE + number for number in range(9))
+PUBLISHED = (
+    Published("Gopher quality", "min_doc_words", Metric.WORDS, "least", 50),
+    Published("Gopher quality", "max_doc_words", Metric.WORDS, "most", 100_000),
+    Published("Gopher quality", "min_avg_word_length", Metric.MEAN_WORD_CHARACTERS, "least", 3),
+    Published("Gopher quality", "max_avg_word_length", Metric.MEAN_WORD_CHARACTERS, "most", 10),
+    Published("Gopher quality", "max_symbol_word_ratio", Metric.SYMBOL_WORD_RATIO, "most", 0.1),
+    Published("Gopher quality", "max_bullet_lines_ratio", Metric.BULLET_LINE_SHARE, "most", 0.9),
+    Published("Gopher quality", "max_ellipsis_lines_ratio", Metric.ELLIPSIS_LINE_SHARE, "most", 0.3),
+    Published("Gopher quality", "max_non_alpha_words_ratio", Metric.ALPHABETIC_WORD_SHARE, "least", 0.8),
+    Published("Gopher quality", "min_stop_words", Metric.STOP_WORDS, "least", 2),
+    Published("Gopher repetition", "dup_line_frac", Metric.DUPLICATE_LINE_SHARE, "most", 0.3),
+    Published("Gopher repetition", "dup_para_frac", Metric.DUPLICATE_PARAGRAPH_SHARE, "most", 0.3),
+    Published("Gopher repetition", "dup_line_char_frac", Metric.DUPLICATE_LINE_CHARACTER_SHARE, "most", 0.2),
+    Published("Gopher repetition", "dup_para_char_frac", Metric.DUPLICATE_PARAGRAPH_CHARACTER_SHARE, "most", 0.2),
+    *(
+        Published("Gopher repetition", f"{kind}_{length}_gram", Metric(next(REPEATED)), "most", bound)
+        for kind, length, bound in (
+            *(("top", *pair) for pair in ((2, 0.2), (3, 0.18), (4, 0.16))),
+            *(("dup", *pair) for pair in ((5, 0.15), (6, 0.14), (7, 0.13), (8, 0.12), (9, 0.11), (10, 0.1))),
+        )
+    ),
+    Published("C4", "filter_lorem_ipsum", Metric.LOREM_IPSUM, "most", 0),
+    Published("C4", "filter_curly_bracket", Metric.CURLY_BRACES, "most", 0),
+    Published("FineWeb", "line_punct_thr", Metric.PUNCTUATED_LINE_SHARE, "least", 0.12),
+    Published("FineWeb", "short_line_thr", Metric.SHORT_LINE_SHARE, "most", 0.67),
+    Published("FineWeb", "char_duplicates_ratio", Metric.DUPLICATE_LINE_CHARACTER_SHARE, "most", 0.1),
+)
+CLASSES = {
+    "words": "gone once datatrove splits words at white space, as ours does; spaCy makes words of punctuation and n't",
+    "lines": "gone once, besides, lines lose the white space around them and empty ones are not counted, as with ours",
+    "other": "left then; docs/decisions/rules-beside-datatrove.md tells what they are",
+}
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--crawl", type=Path)
+    options.add_argument("--documentation", type=Path)
+    options.add_argument("--megabytes", type=float, default=20)
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--peer-python", type=Path)
+    asked = options.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        pages = list(chosen(asked.crawl, asked.documentation, asked.megabytes * 1e6))
+        html_bytes = sum(len(content) for _, content in pages)
+        write_warc(folder / "warc" / "pages.warc", pages)
+        warm_up(folder)
+        texts = english_texts(folder)
+        pq.write_table(pa.table({"text": texts}), folder / "texts.parquet")
+        text_bytes = pc.sum(pc.binary_length(texts)).as_py()
+        with Peer(asked.peer_python or peer_python()) as peer:
+            print(
+                f"{', '.join(f'{name} {each}' for name, each in peer.versions.items())}, {platform.python_version()=}"
+            )
+            print(f"{len(pages):,} pages, {html_bytes / 1e6:.1f} MB of HTML; {len(texts):,} English texts, ", end="")
+            print(f"{text_bytes / 1e6:.2f} MB; medians of {asked.rounds} interleaved rounds", flush=True)
+            compare(peer, folder, texts, asked.rounds, html_bytes, text_bytes)
+            agree(peer, folder, texts)
+
+
+def chosen(crawl: Path | None, documentation: Path | None, most_bytes: float) -> Iterator[tuple[str, bytes]]:
+    """Addresses and contents: of each set every n-th page, so that they have about the asked size together."""
+    sets: list[list[tuple[str, bytes]]] = []
+    if crawl is not None:
+        with tarfile.open(crawl) as archive:
+            members = [each for each in archive if "/html/" in each.name and each.name.endswith(".html")]
+            sets.append([(f"http://crawl.test/{each.name}", read(archive, each)) for each in members])
+    if documentation is not None:
+        files = sorted(each for each in documentation.rglob("*.html") if each.is_file() and each.stat().st_size < 2e6)
+        sets.append([(f"http://documentation.test/{each.name}", each.read_bytes()) for each in files])
+    if not sets:
+        files = sorted((TESTS / "fixtures" / "pages" / "html").rglob("*.html"))
+        sets.append([(f"http://fixtures.test/{each.name}", each.read_bytes()) for each in files])
+    for each in sets:
+        steps = sum(len(content) for _, content in each) * len(sets) / most_bytes
+        yield from (each[int(number * steps)] for number in range(int(len(each) / steps))) if steps > 1 else each
+
+
+def read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(member)
+    assert file is not None
+    return file.read()
+
+
+def write_warc(path: Path, pages: Sequence[tuple[str, bytes]]) -> None:
+    path.parent.mkdir()
+    with path.open("wb") as file:
+        for number, (address, content) in enumerate(pages):
+            payload = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + content
+            head = (
+                f"WARC/1.0\r\nWARC-Type: response\r\nWARC-Record-ID: <urn:uuid:{number:032x}>\r\n"
+                f"WARC-Date: 2026-01-01T00:00:00Z\r\nWARC-Target-URI: {address}\r\n"
+                "WARC-Identified-Payload-Type: text/html\r\nContent-Type: application/http; msgtype=response\r\n"
+                f"Content-Length: {len(payload)}\r\n\r\n"
+            )
+            file.write(head.encode() + payload + b"\r\n\r\n")
+
+
+def our_pipeline(warc: Path, run: Path) -> float:
+    """CPU seconds of the stage `corpus`, from the WARC file to the finished artifact."""
+    tree = load_recipe_tree(TESTS / "recipes" / "tiny.toml")
+    source = {"kind": "files", "path": str(warc), "domain": "web", "license": "LicenseRef-unknown"}
+    tree |= {"machine": {"workers": 1}, "corpus": {"sources": {"pages": source}}}
+    recipe = validate_settings(Recipe, tree, "the benchmark's recipe")
+    begun = cpu_seconds()
+    run_stages(recipe, run, until="corpus")
+    return cpu_seconds() - begun
+
+
+def warm_up(folder: Path) -> None:
+    """Kernels are compiled, or read from disk, before any clock runs; the documents are read by `english_texts`."""
+    our_pipeline(folder / "warc", folder / "first")
+
+
+def english_texts(folder: Path) -> Texts:
+    tables = read_documents(folder / "first" / "corpus", ("text", "language"), keep_only=False)
+    found = pa.concat_tables(tables)
+    chosen = pc.and_(
+        pc.fill_null(pc.equal(found["language"], "en"), False), pc.greater(pc.binary_length(found["text"]), 0)
+    )
+    return found.filter(chosen)["text"].combine_chunks()
+
+
+def our_rules(texts: Texts) -> None:
+    """Measuring and judging, as in the cascade, of texts that are known to be English."""
+    others = [
+        name
+        for name, field in Cascade.model_fields.items()
+        if name not in RULE_FILTERS and type(None) in get_args(field.annotation)
+    ]
+    cascade = Cascade.model_validate(dict.fromkeys(others))
+
+    def column(value: str | None) -> NDArray[np.object_]:
+        return np.full(len(texts), value, dtype=object)
+
+    batch = Batch(
+        ids=column("0" * 16),
+        sources=column("pages"),
+        domains=column("web"),
+        urls=column("http://crawl.test/"),
+        kinds=column("html"),
+        hints=column("en"),
+        languages=column(None),
+        texts=texts,
+        models=Path(),
+        measure=measure_texts,
+    )
+    sieve(batch, column(None), pc.binary_length(texts).to_numpy().astype(np.int64), cascade)
+
+
+class Peer:
+    """The process in which datatrove runs."""
+
+    def __init__(self, python: Path) -> None:
+        script = HERE / "peers" / "datatrove_side.py"
+        self.process = subprocess.Popen(
+            [str(python), str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+        self.versions: Mapping[str, str] = self._answer()
+
+    def __enter__(self) -> "Peer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def ask(self, kind: str, **particulars: str) -> Any:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"do": kind, **particulars}) + "\n")
+        return self._answer()
+
+    def _answer(self) -> Any:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"datatrove's process ended with status {self.process.wait()}")
+        return json.loads(line)
+
+
+def peer_python() -> Path:
+    """The environment with datatrove, made on first use."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fromscratch" / "datatrove"
+    python = cache / "bin" / "python"
+    if not (cache / "ready").exists():
+        print(f"making {cache}", file=sys.stderr)
+        venv.create(cache, with_pip=True, clear=True)
+        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*install, "--requirement", str(HERE / "requirements-peers.txt")], check=True)
+        subprocess.run([*install, "--no-deps", TRAFILATURA], check=True)
+        (cache / "ready").touch()
+    return python
+
+
+def compare(peer: Peer, folder: Path, texts: Texts, rounds: int, html_bytes: int, text_bytes: int) -> None:
+    minhash = DuplicateSettings(bands=BANDS, rows=ROWS)
+    our_rules(texts[:8])
+    minhash_keys(texts[:8], minhash)
+    titles = (
+        "whole pipeline",
+        "rules, until one drops",
+        "rules, each on every text",
+        f"MinHash, {BANDS} × {ROWS} values",
+    )
+    theirs: dict[str, list[float]] = {title: [] for title in titles}
+    ours: dict[str, list[float]] = {title: [] for title in titles}
+    for number in range(rounds):
+        theirs[titles[0]].append(peer.ask("pipeline", warc=str(folder / "warc"))["cpu_seconds"])
+        ours[titles[0]].append(our_pipeline(folder / "warc", folder / f"run-{number}"))
+        found = peer.ask("rules", texts=str(folder / "texts.parquet"))["cpu_seconds"]
+        own = seconds(lambda: our_rules(texts))  # one pass measures everything, whatever the first rule says
+        for title, kind in ((titles[1], "first"), (titles[2], "each")):
+            theirs[title].append(found[kind])
+            ours[title].append(own)
+        theirs[titles[3]].append(peer.ask("signatures", texts=str(folder / "texts.parquet"))["cpu_seconds"])
+        ours[titles[3]].append(seconds(lambda: minhash_keys(texts, minhash)))
+    print(f"\n{'':>28} {'ours':>9} {'datatrove':>10}  MB of HTML or text a CPU second; ratio (range)")
+    for title in titles:
+        size = (html_bytes if title == titles[0] else text_bytes) / 1e6
+        ratios = sorted(their / our for our, their in zip(ours[title], theirs[title], strict=True))
+        rates = [size / statistics.median(each[title]) for each in (ours, theirs)]
+        spread = f"{statistics.median(ratios):,.0f}× ({ratios[0]:,.0f} to {ratios[-1]:,.0f})"
+        print(f"{title:>28} {rates[0]:>9.1f} {rates[1]:>10.3f}  {spread}", flush=True)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    begun = time.process_time()
+    for _ in range(OUR_REPEATS):
+        work()
+    return (time.process_time() - begun) / OUR_REPEATS
+
+
+def agree(peer: Peer, folder: Path, texts: Texts) -> None:
+    variants = ("own", "spaces", "tidy")
+    path = str(folder / "texts.parquet")
+    theirs = {
+        variant: {
+            name: np.array(dropped)
+            for name, dropped in peer.ask("verdicts", texts=path, variant=variant)["dropped"].items()
+        }
+        for variant in variants
+    }
+    metrics = measure_texts(texts)
+    print(f"\nThe same bounds on {len(texts):,} English texts")
+    print(f"{'rule':>44} {'they drop':>9} {'we drop':>8} {'agreement':>10}   of what differs: {', '.join(CLASSES)}")
+    families: dict[str, list[Published]] = {}
+    for rule in PUBLISHED:
+        families.setdefault(rule.family, []).append(rule)
+        title = f"{rule.peer} {'≥' if rule.side == 'least' else '≤'} {rule.bound:g}"
+        row(title, [theirs[variant][rule.peer] for variant in variants], drops(rule, metrics))
+    for family, members in {**families, "all of these": list(PUBLISHED)}.items():
+        both = [np.any([theirs[variant][rule.peer] for rule in members], axis=0) for variant in variants]
+        row(family, both, np.any([drops(rule, metrics) for rule in members], axis=0))
+    print(*(f"{name}: {text}" for name, text in CLASSES.items()), sep="\n")
+
+
+def drops(rule: Published, metrics: NDArray[np.float32]) -> NDArray[np.bool_]:
+    values, bound = metrics[:, rule.metric], np.float32(rule.bound)
+    return values < bound if rule.side == "least" else values > bound
+
+
+def row(title: str, theirs: Sequence[NDArray[np.bool_]], ours: NDArray[np.bool_]) -> None:
+    """A line of the table; what differs belongs to the first variant of datatrove in which it no longer does."""
+    differ = [each != ours for each in theirs]
+    left = differ[0]
+    classes = []
+    for variant in differ[1:]:
+        classes.append(int((left & ~variant).sum()))
+        left = left & variant
+    share = 100 * (1 - differ[0].mean())
+    counts = "  ".join(f"{number:>5}" for number in (*classes, int(left.sum())))
+    print(f"{title:>44} {theirs[0].sum():>9} {ours.sum():>8} {share:>8.2f} %   {counts}")
+
+
+if __name__ == "__main__":
+    main()
