@@ -6,7 +6,11 @@ from typing import get_args
 from fromscratch.core.settings import Settings
 from fromscratch.corpus.filters.filter import Filter
 from fromscratch.corpus.filters.language import Language
+from fromscratch.corpus.filters.likeness import Likeness
+from fromscratch.corpus.filters.perplexity import Perplexity
 from fromscratch.corpus.filters.quality import Quality
+from fromscratch.corpus.filters.safety import Safety
+from fromscratch.corpus.filters.topics import Topics
 from fromscratch.corpus.filters.words import Words
 
 __all__ = ["SHARD_STEPS", "STEPS", "Cascade", "filter_columns"]
@@ -26,6 +30,18 @@ class Cascade(Settings):
 
     words: Words | None = Words()
     """Documents full of listed words go."""
+
+    perplexity: Perplexity | None = None
+    """Documents that a model of chosen text finds far stranger than such text usually is, go."""
+
+    likeness: Likeness | None = None
+    """Documents that look like bad examples rather than good ones go."""
+
+    safety: Safety | None = Safety()
+    """Documents that offer harm go."""
+
+    topics: Topics | None = Topics()
+    """Every document gets a topic, and of some topics only a share stays."""
 
     def present(self) -> Iterator[tuple[str, Filter]]:
         """Name and filter, in order, without those that are absent."""
@@ -47,5 +63,5 @@ def filter_columns() -> dict[str, str]:
 SHARD_STEPS = ("read", "refuse", "extract", *Cascade.model_fields)
 """What happens to a document by itself."""
 
-STEPS = (*SHARD_STEPS, "paragraphs", "exact duplicates", "near duplicates")
+STEPS = (*SHARD_STEPS, "exact duplicates", "paragraphs", "near duplicates")
 """All that can happen to it, in the order of the funnel."""
