@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
     Nothing appears under the final name if the block raises or the process dies, and the temporary file is removed.
     """
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    # A name of its own: on a cluster, a worker that was given up for lost may still write the same file.
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
     try:
         yield temporary
         with temporary.open("rb") as file:
