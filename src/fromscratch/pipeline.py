@@ -15,6 +15,7 @@ from fromscratch.core.lock import run_lock
 from fromscratch.core.progress import say
 from fromscratch.core.stopping import stop_at_once
 from fromscratch.core.workplace import Workplace
+from fromscratch.corpus.against import against_digests
 from fromscratch.corpus.readers.plan import source_digests
 from fromscratch.recipe import Recipe
 
@@ -176,7 +177,8 @@ def _origin(stage: Stage, recipe: Recipe, inputs: Mapping[str, str]) -> Origin:
     if stage.name == "corpus":  # local files are inputs like any other
         examples = source_digests(recipe.corpus.examples, "corpus.examples")
         examples = {f"examples.{name}": each for name, each in examples.items()}
-        inputs = {**inputs, **source_digests(recipe.corpus.sources), **examples}
+        earlier = against_digests(recipe.corpus.against)
+        inputs = {**inputs, **source_digests(recipe.corpus.sources), **examples, **earlier}
     elif stage.name == "tune":
         inputs = {**inputs, **dialogue_digests(recipe.tune.dialogues)}
     return Origin(stage.name, settings, inputs)

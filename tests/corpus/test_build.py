@@ -91,8 +91,11 @@ def test_the_funnel_counts_the_rows(real: tuple[Draft, Mapping[str, Any]]) -> No
     assert funnel["sources"]["rights"]["kept_documents"] == 3, "English, and Chinese in two scripts"
 
 
-def test_only_documents_and_the_funnel_are_left(real: tuple[Draft, Mapping[str, Any]]) -> None:
-    assert list(content(real[0].folder)) == ["documents/00000.parquet", "funnel.json"]
+def test_documents_the_funnel_and_an_index_are_left(real: tuple[Draft, Mapping[str, Any]]) -> None:
+    parts = ("bands-0-0", "digests-0-0", "index.json", "paragraphs-0-0", "records")
+    documents = [f"documents/{number:05d}.parquet" for number in range(len(REAL_SOURCES))]
+    left = [name for name in content(real[0].folder) if not name.startswith("models/")]
+    assert left == [*documents, "funnel.json", *(f"index/{part}" for part in parts)]
 
 
 def test_two_workers_write_the_same_bytes_as_one(real: tuple[Draft, Mapping[str, Any]], tmp_path: Path) -> None:
@@ -202,13 +205,6 @@ def test_nothing_left_is_an_error_with_the_largest_reasons_and_leaves_no_corpus(
         built(tmp_path / "corpus", settings(sources))
     assert "wrong_language 3 (language)" in refused.value.hint
     assert not (tmp_path / ".corpus.unfinished" / "funnel.json").exists()
-
-
-def test_large_corpora_are_cut_into_files_by_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "FILE_BYTES", 1)
-    draft, _ = built(tmp_path / "corpus", settings({name: REAL_SOURCES[name] for name in ("plays", "novel")}))
-    assert [name for name in content(draft.folder) if "/" in name] == [f"documents/0000{n}.parquet" for n in range(2)]
-    assert len(rows_of(draft.folder)) == 8
 
 
 def test_what_could_not_be_read_is_listed(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
+from fromscratch.corpus.duplicate_settings import DuplicateSettings
 from fromscratch.corpus.duplicates import content_digests, find_exact_duplicates, find_near_duplicates, minhash_keys
-from fromscratch.corpus.settings import DuplicateSettings
 
 DEFAULT = DuplicateSettings()
 Found = list[tuple[int, float]]
@@ -27,10 +27,10 @@ def near(texts: list[str], settings: DuplicateSettings = DEFAULT) -> Found:
         read.extend(places.tolist())
         return column(texts).take(pa.array(places))
 
-    partners, similarities = find_near_duplicates(minhash_keys(column(texts), settings), read_texts, settings)
+    found = find_near_duplicates(minhash_keys(column(texts), settings), read_texts, settings)
     assert read == sorted(read)
-    assert {place for place in range(len(texts)) if partners[place] >= 0} <= set(read)
-    return list(zip(partners.tolist(), similarities.tolist(), strict=True))
+    assert {place for place in range(len(texts)) if found.partners[place] >= 0} <= set(read)
+    return list(zip(found.partners.tolist(), found.similarities.tolist(), strict=True))
 
 
 def exact(texts: list[str]) -> list[int]:

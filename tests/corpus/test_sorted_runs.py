@@ -28,10 +28,13 @@ def filled(folder: Path, batches: int, seed: int = 0) -> tuple[SortedRuns, dict[
 
 
 def found(runs: SortedRuns, keys: list[int]) -> dict[int, list[int]]:
-    keys = sorted(set(keys))
-    result: dict[int, list[int]] = {key: [] for key in keys}
-    for place, value in zip(*runs.find(np.array(keys, U64)), strict=True):
-        result[keys[place]].append(int(value))
+    """What is found of keys that are asked for in any order, and twice."""
+    twice = random.Random(1).sample([*keys, *keys], 2 * len(keys))
+    lists: list[list[int]] = [[] for _ in twice]
+    for place, value in zip(*runs.find(np.array(twice, U64)), strict=True):
+        lists[place].append(int(value))
+    result = dict(zip(twice, lists, strict=True))
+    assert lists == [result[key] for key in twice]
     return result
 
 
@@ -70,11 +73,10 @@ def test_runs_of_an_earlier_commit_stay_until_they_are_removed(tmp_path: Path) -
 
 def test_a_compacted_index_is_one_run_of_the_same_content(tmp_path: Path) -> None:
     runs, expected = filled(tmp_path, 90)
-    runs.compact("whole-0-0")
-    assert found(SortedRuns(tmp_path, "whole", ["whole-0-0"]), list(expected)) == expected
-    empty = SortedRuns(tmp_path, "none")
-    empty.compact("none-0-0")
-    assert found(SortedRuns(tmp_path, "none", ["none-0-0"]), [1]) == {1: []}
+    name = runs.compact(tmp_path / "whole-0-0")
+    assert found(SortedRuns(tmp_path, "whole", [name]), list(expected)) == expected
+    name = SortedRuns(tmp_path, "none").compact(tmp_path / "none-0-0")
+    assert found(SortedRuns(tmp_path, "none", [name]), [1]) == {1: []}
 
 
 def test_equal_batches_give_equal_files(tmp_path: Path) -> None:

@@ -5,14 +5,24 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from fromscratch.corpus.settings import HeldoutSettings
-from fromscratch.corpus.split import choose_heldout
+from fromscratch.corpus.duplicate_settings import HeldoutSettings
+from fromscratch.corpus.split import HeldoutChoice
 
 
 def documents(*groups: tuple[str, int]) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
     names = [name for name, count in groups for _ in range(count)]
     ids = [hashlib.sha256(f"{place} {name}".encode()).hexdigest()[:16] for place, name in enumerate(names)]
     return np.array(ids, object), np.array(names, object)
+
+
+def choose_heldout(
+    ids: NDArray[np.object_], groups: NDArray[np.object_], settings: HeldoutSettings, at_a_time: int = 10**6
+) -> NDArray[np.bool_]:
+    choice = HeldoutChoice(settings)
+    for start in range(0, len(ids), at_a_time):
+        choice.add(ids[start : start + at_a_time], groups[start : start + at_a_time])
+    chosen = {each for group in choice.chosen().values() for each in group}
+    return np.array([each in chosen for each in ids], bool)
 
 
 def test_each_group_gives_its_share() -> None:
@@ -58,3 +68,11 @@ def test_most_of_the_choice_stays_when_documents_are_added() -> None:
 
 def test_no_documents_are_no_split() -> None:
     assert choose_heldout(*documents(), HeldoutSettings()).tolist() == []
+
+
+def test_documents_that_come_in_parts_are_chosen_as_if_they_came_at_once() -> None:
+    settings = HeldoutSettings(share=0.1, most_documents=30)
+    ids, groups = documents(("en/web", 900), ("zh/books", 100), ("en/books", 7))
+    whole = choose_heldout(ids, groups, settings)
+    assert whole.sum() == 30 + 10
+    assert (choose_heldout(ids, groups, settings, at_a_time=64) == whole).all()

@@ -34,6 +34,7 @@ DOCUMENTS = pa.schema(
         pa.field("evidence", pa.string()),  # what was measured or found, in words; null when kept
         pa.field("duplicate_of", pa.string()),  # the id of the kept document that this one repeats
         pa.field("similarity", pa.float32()),  # exact Jaccard similarity of the two, 1 for exact duplicates
+        pa.field("containment", pa.float32()),  # share of this one's shingles that the other has as well
         pa.field("split", pa.string()),  # "train" or "heldout"; null when dropped
     ]
 )

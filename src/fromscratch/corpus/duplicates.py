@@ -1,8 +1,10 @@
 """Exact and near duplicates: of each set of equals the first document stays, and each dropped one names its partner."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -11,13 +13,15 @@ import xxhash
 from numpy.typing import NDArray
 
 from fromscratch.corpus.characters import character_tables
-from fromscratch.corpus.kernels_duplicates import all_shingles, band_keys, drop_near_duplicates
-from fromscratch.corpus.settings import DuplicateSettings
+from fromscratch.corpus.duplicate_settings import DuplicateSettings
+from fromscratch.corpus.kernels_duplicates import all_shingles, band_keys, compare_pairs, drop_near_duplicates
 from fromscratch.corpus.text_buffers import text_buffers
 
-__all__ = ["content_digests", "find_exact_duplicates", "find_near_duplicates", "minhash_keys"]
+__all__ = ["Compared", "KeptBefore", "content_digests", "find_exact_duplicates", "find_near_duplicates", "minhash_keys"]
 
 MINHASH_SEED = 20231114  # any fixed number will do; changing it changes which pairs become candidates
+UNREACHABLE = 2.0  # a bound for no bound
+PLACE_BITS = 24  # of a document among those at hand, which leaves 40 for the number of one before
 
 
 def content_digests(texts: pa.LargeStringArray) -> NDArray[np.uint64]:
@@ -45,24 +49,116 @@ def minhash_keys(texts: pa.LargeStringArray, settings: DuplicateSettings) -> NDA
     return band_keys(*text_buffers(texts), tables.classes, tables.lower, settings.shingle_units, multipliers, addends)
 
 
+class KeptBefore(Protocol):
+    """Documents that were kept before those at hand; on disk, and too many to be read."""
+
+    def find_bands(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+        """The documents that have any of the keys: the place of the key, and the document's number."""
+
+    def read_texts(self, numbers: NDArray[np.uint64]) -> Iterator[pa.LargeStringArray]:
+        """The texts of documents whose numbers ascend, some at a time."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What was found of each of [documents]; ``taken`` is [documents, bands]."""
+
+    similarities: NDArray[np.float32]
+    """Jaccard similarity with the partner, the kept document that this one repeats; 0 without one."""
+    contained: NDArray[np.float32]
+    """Share of the document's shingles within the partner."""
+    partners: NDArray[np.int64]
+    """Place of a partner among the documents; -1 for one from before."""
+    corpora: NDArray[np.int64]
+    """Which of ``before`` holds the partner from before; -1 for one among the documents."""
+    numbers: NDArray[np.uint64]
+    """The number of the partner there."""
+    taken: NDArray[np.bool_]
+    """The keys by which a document is to be found from now on."""
+
+
 def find_near_duplicates(
     keys: NDArray[np.uint64],
     read_texts: Callable[[NDArray[np.int64]], pa.LargeStringArray],
     settings: DuplicateSettings,
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Place of the kept document that each one repeats, or -1, and the exact Jaccard similarity of the two.
+    may_stay: NDArray[np.bool_] | None = None,
+    before: Sequence[KeptBefore] = (),
+) -> Compared:
+    """Compare documents, in order, with those kept before them, and with the kept ones among themselves.
 
     ``keys`` are [documents, bands]. ``read_texts(places)`` gives the texts of candidates, in ascending order; the
-    other documents are never read.
+    other documents are never read. Those that ``may_stay`` excludes are compared with others, and no others with them.
+    However documents are divided into blocks, each compared with what was kept before, the result is the same.
     """
-    partners, similarities = np.full(len(keys), -1, np.int64), np.zeros(len(keys), np.float32)
-    places = np.flatnonzero(_share_a_key(keys))
-    if len(places):
-        shingles, begins = _shingle_sets(read_texts(places), settings.shingle_units)
-        found, similar = drop_near_duplicates(_buckets(keys[places]), shingles, begins, settings.threshold)
-        partners[places] = np.where(found < 0, -1, places[found])
-        similarities[places] = similar
-    return partners, similarities
+    count = len(keys)
+    stay = np.ones(count, bool) if may_stay is None else may_stay
+    pairs, room = _pairs_with_kept(keys, before, settings.bucket_documents)
+    found = Compared(
+        similarities=np.zeros(count, np.float32),
+        contained=np.zeros(count, np.float32),
+        partners=np.full(count, -1),
+        corpora=np.full(count, -1),
+        numbers=np.zeros(count, np.uint64),
+        taken=(keys != 0) & stay[:, None] & (room > 0),
+    )
+    compared = _share_a_key(keys)
+    for each in pairs:
+        compared[each.documents] = True
+    places = np.flatnonzero(compared)
+    if not len(places):
+        return found
+    sets = _shingle_sets(read_texts(places), settings.shingle_units)
+    bounds = (settings.threshold, settings.containment or UNREACHABLE)
+    scores = (np.zeros(len(places), np.float32), np.zeros(len(places), np.float32))
+    for corpus, each in enumerate(pairs):
+        winners = np.full(len(places), -1)
+        for part, texts in _read_others(before[corpus], each):
+            rows, best = np.searchsorted(places, each.documents[part]), np.full(len(places), -1)
+            theirs = _shingle_sets(texts, settings.shingle_units)
+            compare_pairs(rows, each.others[part] - each.others[part.start], *sets, *theirs, *bounds, *scores, best)
+            winners = np.where(best < 0, winners, best + part.start)
+        won = winners >= 0
+        found.corpora[places[won]], found.numbers[places[won]] = corpus, each.numbers[each.others[winners[won]]]
+    partners, taken = drop_near_duplicates(_buckets(keys[places]), room[places], stay[places], *sets, *bounds, *scores)
+    found.similarities[places], found.contained[places] = scores
+    found.taken[places] = taken
+    inside = partners >= 0
+    found.partners[places[inside]], found.corpora[places[inside]] = places[partners[inside]], -1
+    return found
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Documents and kept ones that share a key: of each pair the place of the one and the other's among ``numbers``,
+    which ascend, as do the pairs by number and then by place."""
+
+    documents: NDArray[np.int64]
+    others: NDArray[np.int64]
+    numbers: NDArray[np.uint64]
+
+
+def _pairs_with_kept(
+    keys: NDArray[np.uint64], before: Sequence[KeptBefore], bucket_documents: int
+) -> tuple[list[_Pairs], NDArray[np.int64]]:
+    """The pairs with each of ``before``, and how many more documents the bucket of each key takes."""
+    room = np.full(keys.shape, bucket_documents)
+    owners, bands = np.nonzero(keys)
+    pairs = []
+    for each in before:
+        at, found = each.find_bands(keys[owners, bands])
+        room[owners, bands] -= np.bincount(at, minlength=len(owners))
+        packed = np.unique(found << np.uint64(PLACE_BITS) | owners[at].astype(np.uint64))
+        numbers, others = np.unique(packed >> np.uint64(PLACE_BITS), return_inverse=True)
+        pairs.append(_Pairs((packed & np.uint64(2**PLACE_BITS - 1)).astype(np.int64), others, numbers))
+    return pairs, room
+
+
+def _read_others(kept: KeptBefore, pairs: _Pairs) -> Iterator[tuple[slice, pa.LargeStringArray]]:
+    """The pairs and the texts of their others, some at a time."""
+    first = 0
+    for texts in kept.read_texts(pairs.numbers):
+        yield slice(*np.searchsorted(pairs.others, [first, first + len(texts)]).tolist()), texts
+        first += len(texts)
 
 
 @cache

@@ -17,7 +17,7 @@ from fromscratch.corpus.kernels import (
     spread,
 )
 
-__all__ = ["all_shingles", "band_keys", "drop_near_duplicates"]
+__all__ = ["all_shingles", "band_keys", "compare_pairs", "drop_near_duplicates"]
 
 
 @kernel
@@ -111,8 +111,8 @@ def all_shingles(
 
 
 @kernel
-def similarity(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> float:
-    """Jaccard similarity of two sorted sets."""
+def common_shingles(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> int:
+    """How many values two sorted sets share."""
     common = left = right = 0
     while left < len(first) and right < len(second):
         if first[left] == second[right]:
@@ -123,28 +123,76 @@ def similarity(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> float:
             left += 1
         else:
             right += 1
-    return common / (len(first) + len(second) - common)
+    return common
+
+
+@kernel
+def likeness(
+    own: NDArray[np.uint64], other: NDArray[np.uint64], threshold: float, containment: float
+) -> tuple[float, float]:
+    """Jaccard similarity of two sorted sets and the share of ``own`` within ``other``; 0, 0 if neither is enough."""
+    least, most = min(len(own), len(other)), max(len(own), len(other))
+    if least < threshold * most and least < containment * len(own):  # their sizes alone forbid it
+        return 0.0, 0.0
+    common = common_shingles(own, other)
+    similarity, contained = common / (len(own) + len(other) - common), common / len(own)
+    return (similarity, contained) if similarity >= threshold or contained >= containment else (0.0, 0.0)
+
+
+@kernel
+def compare_pairs(
+    documents: NDArray[np.int64],
+    others: NDArray[np.int64],
+    shingles: NDArray[np.uint64],
+    begins: NDArray[np.int64],
+    other_shingles: NDArray[np.uint64],
+    other_begins: NDArray[np.int64],
+    threshold: float,
+    containment: float,
+    similarities: NDArray[np.float32],
+    contained: NDArray[np.float32],
+    winners: NDArray[np.int64],
+) -> None:
+    """Compare each pair of a document and another one; where it is the document's best so far, note `likeness` and
+    in ``winners`` the pair. Of equally similar others the first wins."""
+    for pair in range(len(documents)):
+        document, other = documents[pair], others[pair]
+        own = shingles[begins[document] : begins[document + 1]]
+        theirs = other_shingles[other_begins[other] : other_begins[other + 1]]
+        found, share = likeness(own, theirs, threshold, containment)
+        if np.float32(found) > similarities[document]:
+            similarities[document], contained[document], winners[document] = np.float32(found), share, pair
 
 
 @kernel
 def drop_near_duplicates(
-    buckets: NDArray[np.int64], shingles: NDArray[np.uint64], begins: NDArray[np.int64], threshold: float
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    buckets: NDArray[np.int64],
+    room: NDArray[np.int64],
+    may_stay: NDArray[np.bool_],
+    shingles: NDArray[np.uint64],
+    begins: NDArray[np.int64],
+    threshold: float,
+    containment: float,
+    similarities: NDArray[np.float32],
+    contained: NDArray[np.float32],
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Take documents in order; drop one that is similar enough to a kept one, which becomes its partner.
 
     ``buckets`` int64[documents, bands] is where the bucket of a document's key begins among the documents sorted by
-    the key of that band, or -1. Every comparison is with a kept document, so that similarity is not passed on along a
-    chain of documents of which the ends differ. Returns partners (-1 for kept ones) and their similarities.
+    the key of that band, or -1; ``room`` is how many kept documents it takes. Every comparison is with a kept
+    document, so that similarity is not passed on along a chain of documents of which the ends differ.
+    ``similarities`` and ``contained`` say how like each document is to its partner from before the first one, 0
+    without one, and are brought up to date. Returns partners (-1 for those from before, and for none) and, in the
+    shape of ``buckets``, which bucket took which document. One that may not stay is compared and never kept.
     """
     documents, bands = buckets.shape
     kept_in = np.empty((bands, documents), np.int32)  # the kept documents of each bucket, from its beginning on
     kept_count = np.zeros((bands, documents), np.int32)
     compared_with = np.full(documents, -1, np.int64)
     partners = np.full(documents, -1, np.int64)
-    similarities = np.zeros(documents, np.float32)
+    taken = np.zeros(buckets.shape, np.bool_)
     for document in range(documents):
         own = shingles[begins[document] : begins[document + 1]]
-        best = 0.0
         for band in range(bands):
             bucket = buckets[document, band]
             if bucket < 0:
@@ -155,16 +203,16 @@ def drop_near_duplicates(
                     continue
                 compared_with[other] = document
                 theirs = shingles[begins[other] : begins[other + 1]]
-                if min(len(own), len(theirs)) < threshold * max(len(own), len(theirs)):  # bounds the similarity
-                    continue
-                found = similarity(own, theirs)
-                if found >= threshold and (found > best or (found == best and other < partners[document])):
-                    best = found
-                    partners[document], similarities[document] = other, found
-        if partners[document] < 0:
+                found, share = likeness(own, theirs, threshold, containment)
+                rounded = np.float32(found)
+                best = similarities[document]
+                if rounded > best or (rounded == best and rounded > 0 and other < partners[document]):
+                    partners[document], similarities[document], contained[document] = other, rounded, share
+        if similarities[document] == 0 and may_stay[document]:
             for band in range(bands):
                 bucket = buckets[document, band]
-                if bucket >= 0:
+                if bucket >= 0 and kept_count[band, bucket] < room[document, band]:
                     kept_in[band, bucket + kept_count[band, bucket]] = document
                     kept_count[band, bucket] += 1
-    return partners, similarities
+                    taken[document, band] = True
+    return partners, taken

@@ -47,25 +47,28 @@ class SortedRuns:
             level, (count, parts) = level + 1, self._merged(alike)
 
     def find(self, keys: Numbers) -> tuple[NDArray[np.int64], Numbers]:
-        """The entries of ``keys``, which ascend: of each the place of its key among these, and its value.
+        """The entries of some keys: of each the place of its key among these, and its value.
 
-        They come in the order of keys, those of one key in the order in which they were added.
+        They come by place, those of one in the order in which they were added.
         """
+        order = np.argsort(keys, kind="stable")
         places, values = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
         for name in self.names:
             for start in range(0, len(keys), FOUND_KEYS):
+                some = order[start : start + FOUND_KEYS]
                 run = _open(self.folder / name)  # anew each time: the pages that a search touches must not pile up
-                firsts, lasts = find_ranges(run[0], keys[start : start + FOUND_KEYS])
+                firsts, lasts = find_ranges(run[0], keys[some])
                 counts = lasts - firsts
                 ends = np.cumsum(counts)
-                places.append(np.repeat(np.arange(start, start + len(counts)), counts))
+                places.append(np.repeat(some, counts))
                 values.append(run[1][np.repeat(lasts - ends, counts) + np.arange(ends[-1])])
-        order = np.argsort(np.concatenate(places), kind="stable")
-        return np.concatenate(places)[order], np.concatenate(values)[order]
+        by_place = np.argsort(np.concatenate(places), kind="stable")
+        return np.concatenate(places)[by_place], np.concatenate(values)[by_place]
 
-    def compact(self, name: str) -> None:
-        """Write all entries as one run, under a name of its own."""
-        _write(self.folder / name, *self._merged(self.names))
+    def compact(self, path: Path) -> str:
+        """Write all entries as one run; return its name."""
+        _write(path, *self._merged(self.names))
+        return path.name
 
     def remove_others(self) -> None:
         """Remove the files of this kind that are not named: merged runs, and what a killed process left."""
@@ -122,7 +125,7 @@ def _slices(paths: Sequence[Path]) -> Iterator[tuple[Numbers, Numbers]]:
 @kernel
 def find_ranges(run: Numbers, keys: Numbers) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where the entries of each key begin and end in a run. Keys ascend, so each search goes on, in growing steps,
-    from the place of the one before (Bentley and Yao 1976)."""
+    from where the one before ended (Bentley and Yao 1976)."""
     firsts, lasts = np.empty(len(keys), np.int64), np.empty(len(keys), np.int64)
     at = 0
     for number in range(len(keys)):
@@ -139,7 +142,8 @@ def find_ranges(run: Numbers, keys: Numbers) -> tuple[NDArray[np.int64], NDArray
             else:
                 end = middle
         firsts[number] = at
-        while at < len(run) and run[at] == key:
-            at += 1
-        lasts[number] = at
+        end = at
+        while end < len(run) and run[end] == key:
+            end += 1
+        lasts[number] = end
     return firsts, lasts
