@@ -6,7 +6,8 @@ import torch
 from tokenizers import Tokenizer
 
 from fromscratch.chat.pack import WINDOW_BATCHES, DialogueBatches, Example, Joining, encode_example
-from fromscratch.model.decoder import Decoder, initialise
+from fromscratch.model.decoder import Decoder
+from fromscratch.model.initial import initialise
 from fromscratch.model.loss import IGNORED
 from fromscratch.model.settings import DecoderSettings
 from fromscratch.tokenizer.chatml import IM_END, IM_START, encode_chat, encode_plain

@@ -13,8 +13,9 @@ from fromscratch.core.ledger import Ledger
 from fromscratch.core.settings import validate_settings
 from fromscratch.core.workplace import Machine, Workplace
 from fromscratch.corpus.sources import Package
-from fromscratch.model.decoder import Decoder, initialise
+from fromscratch.model.decoder import Decoder
 from fromscratch.model.files import save_model
+from fromscratch.model.initial import initialise
 from fromscratch.model.settings import DecoderSettings
 from tests.make_corpus import make_corpus
 

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from fromscratch.model.decoder import Decoder, initialise
+from fromscratch.model.decoder import Decoder
+from fromscratch.model.initial import initialise
 from fromscratch.model.llama_names import llama_config, to_llama_name
 from fromscratch.model.loss import IGNORED
-from fromscratch.model.settings import DecoderSettings
+from fromscratch.model.settings import DecoderSettings, RotaryPositions
 
 VOCABULARY = 96
 
@@ -24,7 +25,7 @@ def one_thread() -> None:
 def small_settings(**changes: Any) -> DecoderSettings:
     """Two layers, four query heads over two key/value heads, and a base and epsilon other than the defaults."""
     plain = {"layers": 2, "width": 32, "heads": 4, "kv_heads": 2, "ffn_width": 48, "context_tokens": 160}
-    return DecoderSettings(**{**plain, "rope_base": 500.0, "norm_epsilon": 1e-6, **changes})
+    return DecoderSettings(**{**plain, "positions": RotaryPositions(base=500.0), "norm_epsilon": 1e-6, **changes})
 
 
 def small_decoder(seed: int = 0, **changes: Any) -> Decoder:

@@ -8,8 +8,10 @@ from torch import Tensor
 
 from fromscratch.model.arithmetic import parameters, training_bytes
 from fromscratch.model.attention import causal_attention
-from fromscratch.model.decoder import Decoder, initialise
+from fromscratch.model.decoder import Decoder
+from fromscratch.model.initial import initialise
 from fromscratch.model.llama_names import tensor_names, to_llama_name
+from fromscratch.model.settings import RotaryPositions
 from fromscratch.model.tiling import BLOCKWISE_TOKENS, QUERIES_PER_BLOCK
 
 from .conftest import VOCABULARY, peer_of, recollections, small_decoder, small_settings, trained_decoder
@@ -17,7 +19,7 @@ from .conftest import VOCABULARY, peer_of, recollections, small_decoder, small_s
 FAMILIES: dict[str, dict[str, Any]] = {
     "grouped-query": {},
     "multi-head, tied": {"kv_heads": 4, "head": "tied"},
-    "multi-query": {"kv_heads": 1, "rope_base": 1e4},
+    "multi-query": {"kv_heads": 1, "positions": RotaryPositions(base=1e4)},
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 from fromscratch.core.errors import FromScratchError
 from fromscratch.core.settings import validate_settings
 from fromscratch.model.arithmetic import flops_per_token, key_value_cache_bytes, parameters
-from fromscratch.model.settings import DecoderSettings, Sampling
+from fromscratch.model.settings import DecoderSettings, RotaryPositions, Sampling
 
 YI_6B: dict[str, Any] = {
     "layers": 32,
@@ -18,7 +18,7 @@ YI_6B: dict[str, Any] = {
     "kv_heads": 4,
     "ffn_width": 11008,
     "context_tokens": 4096,
-    "rope_base": 5e6,
+    "positions": RotaryPositions(base=5e6),
 }
 YI_9B = {**YI_6B, "layers": 48}
 YI_34B = {**YI_6B, "layers": 60, "width": 7168, "heads": 56, "kv_heads": 8, "ffn_width": 20480}
@@ -39,7 +39,7 @@ def test_key_value_heads_that_do_not_divide_the_heads_are_refused_with_those_tha
 def test_heads_that_do_not_divide_the_width_are_refused_with_a_width_that_fits() -> None:
     error = refusal(width=250, heads=8, kv_heads=2)
     assert error.message == "recipe.toml: `heads` = 8 does not divide `width` = 250"
-    assert error.hint == "use another number of heads, or a width such as 248"
+    assert error.hint == "use another number of heads, a width such as 248, or say `head_width`"
 
 
 def test_heads_of_odd_width_are_refused_since_rotation_turns_pairs() -> None:

@@ -224,7 +224,7 @@ DECODER = {
     "kv_heads": 2,
     "ffn_width": 688,
     "context_tokens": 512,
-    "rope_base": 10000.0,
+    "positions": {"kind": "rotary", "base": 10000.0, "scaling": None},
     "norm_epsilon": 1e-5,
     "head": "untied",
     "init_std": 0.02,

@@ -21,11 +21,12 @@ from fromscratch.core.ledger import Ledger
 from fromscratch.core.workplace import Machine, Workplace
 from fromscratch.corpus.settings import CorpusSettings
 from fromscratch.corpus.sources import Package
-from fromscratch.model.decoder import Decoder, initialise
+from fromscratch.model.decoder import Decoder
 from fromscratch.model.files import load_model, save_model
 from fromscratch.model.generate import generate
+from fromscratch.model.initial import initialise
 from fromscratch.model.llama_names import to_llama_name
-from fromscratch.model.settings import DecoderSettings, Sampling
+from fromscratch.model.settings import DecoderSettings, RotaryPositions, Sampling
 from fromscratch.release import build, gates
 from fromscratch.release.build import build_release
 from fromscratch.release.export import export_weights
@@ -59,7 +60,14 @@ CORPUS = CorpusSettings.model_validate(
     }
 )
 SHAPE = DecoderSettings(
-    layers=2, width=64, heads=4, kv_heads=2, ffn_width=160, context_tokens=128, rope_base=5e4, head="untied"
+    layers=2,
+    width=64,
+    heads=4,
+    kv_heads=2,
+    ffn_width=160,
+    context_tokens=128,
+    positions=RotaryPositions(base=5e4),
+    head="untied",
 )
 QUESTIONS = {"What is a river?": "A river is water that flows to the sea.", "你好！": "你好，我的朋友。"}
 RELEASE = ReleaseSettings(model_name="tiny-chat", description="Made in a test.")
@@ -339,7 +347,7 @@ def test_a_spoiled_reading_is_refused_by_the_gate_in_charge(
 def test_another_rotary_base_is_refused_although_most_tokens_agree(
     probe: Probe, decoder: Decoder, findings: Findings
 ) -> None:
-    other = Decoder(SHAPE.model_copy(update={"rope_base": 1e4}), decoder.vocabulary)
+    other = Decoder(SHAPE.model_copy(update={"positions": RotaryPositions(base=1e4)}), decoder.vocabulary)
     other.load_state_dict(decoder.state_dict())
     gate = gates.judge_logits(probe, findings, other)
     assert gate.verdict == "refused" and gate.measured["kl_nats"] > 1e-3

@@ -19,7 +19,8 @@ from fromscratch.core.files import digest_file
 from fromscratch.core.history import read_trainings
 from fromscratch.core.ledger import Ledger
 from fromscratch.core.workplace import Machine, Workplace
-from fromscratch.model.decoder import Decoder, initialise
+from fromscratch.model.decoder import Decoder
+from fromscratch.model.initial import initialise
 from fromscratch.model.settings import DecoderSettings
 from fromscratch.optim.settings import Linear, Muon
 from fromscratch.train.loop import Batch

@@ -13,7 +13,8 @@ import torch
 
 from fromscratch.core.errors import FromScratchError
 from fromscratch.core.settings import validate_settings
-from fromscratch.model.decoder import Decoder, initialise
+from fromscratch.model.decoder import Decoder
+from fromscratch.model.initial import initialise
 from fromscratch.model.settings import DecoderSettings
 from fromscratch.optim.build import build_optimizer
 from fromscratch.optim.settings import AdamW, Constant, Linear, Muon

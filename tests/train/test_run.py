@@ -16,8 +16,9 @@ from fromscratch.core.history import read_trainings
 from fromscratch.core.ledger import Ledger, read_ledger
 from fromscratch.core.stopping import Stopped
 from fromscratch.core.workplace import Machine, Workplace
-from fromscratch.model.decoder import Decoder, initialise
+from fromscratch.model.decoder import Decoder
 from fromscratch.model.files import load_model
+from fromscratch.model.initial import initialise
 from fromscratch.model.settings import DecoderSettings
 from fromscratch.optim.settings import Constant, Muon
 from fromscratch.train.loop import Batch

@@ -16,8 +16,8 @@ from fromscratch.model.decoder import Decoder
 from fromscratch.model.device import choose_device
 from fromscratch.model.files import load_model
 from fromscratch.model.generate import generate
-from fromscratch.model.llama_names import from_llama
 from fromscratch.model.settings import Sampling
+from fromscratch.model.transformers_folder import read_transformers_folder
 from fromscratch.tokenizer.chatml import CHAT_TEMPLATE, IM_END, Message, encode_chat, encode_plain
 from fromscratch.tokenizer.special import END_OF_TEXT
 
@@ -140,7 +140,9 @@ def _released(folder: Path) -> Speaker:
     template = _json_object(folder / "tokenizer_config.json").get("chat_template")
     if (folder / "chat_template.jinja").is_file():
         template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    return _speaker(folder, from_llama(folder), tokenizer, template == CHAT_TEMPLATE, _sampling_of(folder))
+    return _speaker(
+        folder, read_transformers_folder(folder), tokenizer, template == CHAT_TEMPLATE, _sampling_of(folder)
+    )
 
 
 def _speaker(folder: Path, decoder: Decoder, tokenizer_file: Path, tuned: bool, sampling: Sampling) -> Speaker:

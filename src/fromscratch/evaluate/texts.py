@@ -15,7 +15,7 @@ from fromscratch.evaluate.perplexity import document_bits
 from fromscratch.evaluate.settings import Scoring
 from fromscratch.model.device import choose_device
 from fromscratch.model.files import load_model
-from fromscratch.model.llama_names import from_llama
+from fromscratch.model.transformers_folder import read_transformers_folder
 from fromscratch.tokenizer.chatml import encode_plain
 
 __all__ = ["evaluate_texts"]
@@ -43,7 +43,9 @@ def evaluate_texts(
     texts = [_read(file) for file in files]
     folder = _model_folder(model)
     encoder, end = _tokenizer(folder, tokenizer)
-    decoder = (load_model if (folder / "model.json").is_file() else from_llama)(folder, choose_device(machine))
+    decoder = (load_model if (folder / "model.json").is_file() else read_transformers_folder)(
+        folder, choose_device(machine)
+    )
     if encoder.get_vocab_size() > decoder.vocabulary:
         raise FromScratchError(
             f"{folder}: the tokenizer has {encoder.get_vocab_size():,} tokens and the model {decoder.vocabulary:,}",

@@ -21,6 +21,7 @@ class ParameterCounts:
     """Parameters by part of the decoder. ``head`` is 0 when it is tied to the embedding."""
 
     embedding: int
+    positions: int
     attention: int
     mlp: int
     norms: int
@@ -32,32 +33,63 @@ class ParameterCounts:
 
     @property
     def without_embedding(self) -> int:
-        """What scaling laws count: everything but the embedding and the head."""
+        """What scaling laws count: everything but the embeddings and the head."""
         return self.attention + self.mlp + self.norms
 
 
 def parameters(settings: DecoderSettings, vocabulary: int) -> ParameterCounts:
     """Count the parameters of a decoder over ``vocabulary`` tokens."""
-    table = vocabulary * settings.width
+    table, norm = vocabulary * settings.width, settings.width * (2 if settings.norm == "layer" else 1)
+    norms_per_layer = 4 if settings.norm_placement == "sandwich" else 2
+    attention, attention_vectors = _attention_parameters(settings)
+    mlp_biases = settings.ffn_width * _mlp_inputs(settings) + settings.width if settings.biases == "all" else 0
     return ParameterCounts(
         embedding=table,
-        attention=settings.layers * settings.width * 2 * (settings.width + settings.kv_width),
-        mlp=settings.layers * 3 * settings.width * settings.ffn_width,
-        norms=(2 * settings.layers + 1) * settings.width,
+        positions=settings.context_tokens * settings.width if settings.positions.kind == "learned" else 0,
+        attention=settings.layers * (attention + attention_vectors),
+        mlp=settings.layers * (_mlp_matrices(settings) + mlp_biases),
+        norms=norm * (norms_per_layer * settings.layers + (settings.norm_placement != "post")),
         head=table if settings.head == "untied" else 0,
     )
+
+
+def _attention_parameters(settings: DecoderSettings) -> tuple[int, int]:
+    """Numbers in the matrices of one layer's attention, and in its vectors."""
+    matrices, vectors = settings.width * 2 * (settings.query_width + settings.kv_width), 0
+    if settings.positions.kind == "relative":
+        matrices += settings.width * settings.query_width
+        vectors += 2 * settings.query_width
+    if settings.biases != "none":
+        vectors += settings.query_width + 2 * settings.kv_width
+    if settings.biases == "all":
+        vectors += settings.width
+    if settings.qk_norm == "head":
+        vectors += 2 * settings.key_width
+    return matrices, vectors
+
+
+def _mlp_inputs(settings: DecoderSettings) -> int:
+    return 2 if settings.is_gated else 1
+
+
+def _mlp_matrices(settings: DecoderSettings) -> int:
+    return settings.width * settings.ffn_width * (_mlp_inputs(settings) + 1)
 
 
 def flops_per_token(settings: DecoderSettings, vocabulary: int, sequence_tokens: int) -> int:
     """Floating-point operations that training takes per token, forward and backward (model FLOPs, as MFU counts them).
 
-    6 N for the N weights that multiply (arXiv 2001.08361; the embedding is a look-up, a tied head multiplies), and for
-    attention 6 · layers · width · (T + 1): two products of 2 · width per key, with (T + 1) / 2 keys on average since
-    attention is causal, three times over for forward and backward. Recomputation is not counted. A third is inference.
+    6 N for the N weights that multiply (arXiv 2001.08361; embeddings are look-ups, a tied head multiplies), and for
+    attention 12 · layers · heads · head width for each key that a query sees, of which there are (T + 1) / 2 on average
+    without a window: two products per key, three times over for forward and backward. Recomputation is not counted. A
+    third of it is inference.
     """
-    count = parameters(settings, vocabulary)
-    multiplying = count.attention + count.mlp + vocabulary * settings.width
-    return 6 * multiplying + 6 * settings.layers * settings.width * (sequence_tokens + 1)
+    matrices = settings.layers * (_attention_parameters(settings)[0] + _mlp_matrices(settings))
+    multiplying = matrices + vocabulary * settings.width
+    window = min(settings.window_tokens or sequence_tokens, sequence_tokens)
+    seen_keys = window * sequence_tokens - window * (window - 1) // 2  # of all queries of a sequence
+    products = 3 if settings.positions.kind == "relative" else 2
+    return 6 * multiplying + 6 * settings.layers * settings.query_width * products * seen_keys // sequence_tokens
 
 
 def key_value_cache_bytes(settings: DecoderSettings, sequences: int, tokens: int, bytes_per_number: int = 2) -> int:

@@ -17,7 +17,7 @@ class KeyValueCache:
     def __init__(
         self, settings: DecoderSettings, rows: int, capacity_tokens: int, dtype: torch.dtype, device: torch.device
     ) -> None:
-        shape = (rows, capacity_tokens, settings.kv_heads, settings.head_width)
+        shape = (rows, capacity_tokens, settings.kv_heads, settings.key_width)
         # Zeros, not empty: what a mask hides is still multiplied by 0, and 0 times NaN is NaN.
         self._keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(settings.layers)]
         self._values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(settings.layers)]
@@ -29,9 +29,13 @@ class KeyValueCache:
         """Positions [B, T] of the next ``tokens`` tokens of each row."""
         return self.lengths_B.unsqueeze(1) + torch.arange(tokens, device=self.lengths_B.device)
 
+    def end_after(self, tokens: int) -> int:
+        """Positions held once ``tokens`` more are read: no row is longer."""
+        return self._end + tokens
+
     def layer(self, index: int, positions_BT: Tensor) -> "LayerCache":
         """One layer's keys and values, for new tokens at these positions."""
-        end = self._end + positions_BT.shape[1]
+        end = self.end_after(positions_BT.shape[1])
         return LayerCache(self._keys[index][:, :end], self._values[index][:, :end], positions_BT)
 
     def advance(self, tokens: int) -> None:

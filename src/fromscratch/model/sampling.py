@@ -1,8 +1,9 @@
-"""The next token, drawn from logits: repetition penalty, temperature, top-k and top-p, in that order.
+"""The next token, drawn from logits: repetition penalty, temperature, top-k, top-p and min-p, in that order.
 
 B row · V vocabulary
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -45,4 +46,7 @@ def adjusted(logits_BV: Tensor, seen_BV: Tensor, sampling: Sampling) -> Tensor:
         above_BV = share_BV.cumsum(-1) - share_BV  # what likelier tokens hold together; 0 for the likeliest
         cut_BV = torch.zeros_like(seen_BV).scatter(-1, order_BV, above_BV >= sampling.top_p)
         logits_BV = logits_BV.masked_fill(cut_BV, float("-inf"))
+    if sampling.min_p is not None:
+        likeliest_B1 = logits_BV.amax(-1, keepdim=True)
+        logits_BV = logits_BV.masked_fill(logits_BV < likeliest_B1 + math.log(sampling.min_p), float("-inf"))
     return logits_BV

@@ -34,7 +34,7 @@ def shape_rows(evidence: Evidence) -> list[tuple[str, str]]:
         ("Heads, query / key-value", f"{shape['heads']} / {shape['kv_heads']}"),
         ("SwiGLU width", count(shape["ffn_width"])),
         ("Context", f"{count(shape['context_tokens'])} tokens"),
-        ("RoPE base", f"{shape['rope_base']:,.0f}"),
+        ("RoPE base", f"{shape['positions']['base']:,.0f}"),
         ("Vocabulary", count(evidence.model["vocabulary"])),
         ("Head", shape["head"]),
     ]

@@ -8,7 +8,8 @@ import torch
 from fromscratch.core.artifact import Artifact, Draft
 from fromscratch.core.errors import FromScratchError
 from fromscratch.core.workplace import Workplace
-from fromscratch.model.decoder import Decoder, initialise
+from fromscratch.model.decoder import Decoder
+from fromscratch.model.initial import initialise
 from fromscratch.model.settings import DecoderSettings
 from fromscratch.tokens.batches import BatchPlan
 from fromscratch.tokens.shards import read_index
