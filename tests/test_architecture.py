@@ -17,7 +17,7 @@ LAYERS = (
     {"train", "health", "evaluate", "plan"},
     {"study", "chat"},
     {"release", "dashboard"},
-    {"recipe", "pipeline", "doctor"},
+    {"recipe", "pipeline", "doctor", "inspect_model"},
     {"cli", "__main__"},
 )
 # Where imports inside functions keep start-up light: the verbs, the stages that are done already, and the filters,

@@ -83,6 +83,18 @@ def bad_inputs(folder: Path) -> dict[str, list[str]]:
     }
 
 
+def test_a_release_that_plain_llama_code_could_not_load_is_refused_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["tests/recipes/tiny.toml", "--run", str(tmp_path / "run"), "--set", 'model.activation="relu"']
+    assert main(["run", *asked]) == 2
+    assert capsys.readouterr().err == (
+        'error: `model.activation`: a release is a folder that plain Llama code loads, and that has "swiglu"\n'
+        "hint: set it so, or go up to `fromscratch evaluate RECIPE`, which scores any model\n"
+    )
+    assert not (tmp_path / "run").exists()
+
+
 def test_bad_input_is_one_sentence_and_a_hint(
     golden: Golden, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,6 +116,17 @@ def _parser() -> argparse.ArgumentParser:
     chat.add_argument("--json", action="store_true", help="one JSON object per answer")
     chat.set_defaults(verb=_chat)
     _add_corpus_verbs(verbs)
+    inspect = verbs.add_parser(
+        "inspect",
+        help="the architecture card of a known model, or of a recipe's",
+        description="Say what a decoder is on the four axes, and what it takes to train and to run it.",
+    )
+    inspect.add_argument("subject", metavar="PRESET|RECIPE", help="such as yi-34b; `all` lists the presets")
+    inspect.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", dest="assignments", help="change a recipe's setting"
+    )
+    inspect.add_argument("--json", action="store_true", help="the same as one JSON object")
+    inspect.set_defaults(verb=_inspect)
     schema = verbs.add_parser(
         "schema", help="the JSON Schema of recipes, for editors", description="Print the JSON Schema of recipes."
     )
@@ -293,6 +304,13 @@ def _diff(options: argparse.Namespace) -> int:
 
     found = diff(options.run, options.other, examples=options.count, seed=options.seed)
     print(json.dumps(found, ensure_ascii=False)) if options.json else show(diff_page(found))
+    return EXIT_DONE
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from fromscratch.inspect_model import inspect_subject
+
+    print(inspect_subject(options.subject, options.assignments, as_json=options.json))
     return EXIT_DONE
 
 

@@ -122,6 +122,8 @@ def run_stages(recipe: Recipe, run: Path, *, until: str = "report", redo: bool =
     ``redo``. Raises Stopped on SIGINT and SIGTERM; the same call then goes on where it was.
     """
     stages = STAGES[: [stage.name for stage in STAGES].index(until) + 1]
+    if "release" in [stage.name for stage in stages]:
+        _refuse_what_llama_has_not(recipe)
     with run_lock(run), stop_at_once():
         if not redo:
             _refuse_changed_settings(recipe, run, stages)
@@ -182,6 +184,15 @@ def _origin(stage: Stage, recipe: Recipe, inputs: Mapping[str, str]) -> Origin:
     elif stage.name == "tune":
         inputs = {**inputs, **dialogue_digests(recipe.tune.dialogues)}
     return Origin(stage.name, settings, inputs)
+
+
+def _refuse_what_llama_has_not(recipe: Recipe) -> None:
+    """Before anything is trained for a release that could not be written."""
+    for name, theirs in recipe.model.beyond_llama.items():
+        raise FromScratchError(
+            f"`model.{name}`: a release is a folder that plain Llama code loads, and that has {theirs}",
+            "set it so, or go up to `fromscratch evaluate RECIPE`, which scores any model",
+        )
 
 
 def _refuse_changed_settings(recipe: Recipe, run: Path, stages: Sequence[Stage]) -> None:

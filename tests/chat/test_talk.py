@@ -245,7 +245,7 @@ def damaged(tmp_path: Path, run: Path, what: str) -> Path:
         return folder
     release(run, folder)
     if what == "no llama":
-        (folder / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+        (folder / "config.json").write_text(json.dumps({"model_type": "bloom"}))
     elif what == "no tokenizer":
         (folder / "tokenizer.json").unlink()
     elif what == "broken tokenizer":
@@ -263,7 +263,7 @@ def damaged(tmp_path: Path, run: Path, what: str) -> Path:
         ("missing", "model: no such folder"),
         ("empty", "model: an empty folder"),
         ("file", "model: not a folder"),
-        ("no llama", '`model_type` = "gpt2" is not plain Llama'),
+        ("no llama", "`model_type` = 'bloom' is not known"),
         ("no tokenizer", "model: no tokenizer.json in it"),
         ("broken tokenizer", "tokenizer.json: not a tokenizer"),
         ("broken generation config", "generation_config.json: not JSON"),

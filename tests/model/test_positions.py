@@ -46,10 +46,9 @@ AXES: dict[str, dict[str, Any]] = {
 def scored(attention: Attention, settings: DecoderSettings, x_TD: Tensor) -> Tensor:
     """Attention in float64, one query and one key at a time, as the papers write it."""
     T, K = x_TD.shape[0], settings.key_width
-    query, key, value = (
-        (x_TD @ each.weight.double().T).unflatten(-1, (-1, K))
-        for each in (attention.query, attention.key, attention.value)
-    )
+    maps = (attention.query, attention.key, attention.value)
+    query, key, value = ((x_TD @ each.weight.double().T).unflatten(-1, (-1, K)) for each in maps)
+    exponent = torch.arange(0, settings.width, 2, dtype=torch.float64) / settings.width
     outputs = torch.zeros(T, settings.heads, K, dtype=torch.float64)
     for head in range(settings.heads):
         shared = head // (settings.heads // settings.kv_heads)
@@ -62,16 +61,12 @@ def scored(attention: Attention, settings: DecoderSettings, x_TD: Tensor) -> Ten
                 else:
                     distance = attention.distance
                     assert distance is not None
-                    angles = (t - s) / 10000 ** (
-                        torch.arange(0, settings.width, 2, dtype=torch.float64) / settings.width
-                    )
-                    told = distance.map.weight.double().unflatten(0, (settings.heads, K))[head] @ torch.cat(
-                        [angles.sin(), angles.cos()]
-                    )
+                    angles = (t - s) / 10000**exponent
+                    sinusoid = torch.cat([angles.sin(), angles.cos()])
+                    told = distance.map.weight.double().unflatten(0, (settings.heads, K))[head] @ sinusoid
                     content, position = (each.double()[head] for each in (distance.content, distance.position))
-                    score = (
-                        (query[t, head] + content) @ key[s, shared] + (query[t, head] + position) @ told
-                    ) / math.sqrt(K)
+                    by_content = (query[t, head] + content) @ key[s, shared]
+                    score = (by_content + (query[t, head] + position) @ told) / math.sqrt(K)
                 scores.append(score)
             outputs[t, head] = torch.stack(scores).softmax(0) @ value[: t + 1, shared]
     return outputs.flatten(1) @ attention.output.weight.double().T

@@ -70,8 +70,8 @@ def llama_config(
     """
     ends = list(end_ids)
     rotary = settings.positions
-    assert isinstance(rotary, RotaryPositions) and settings.is_llama
-    scaling = _rope_scaling(rotary.scaling)
+    assert isinstance(rotary, RotaryPositions) and not settings.beyond_llama
+    scaling, base = _rope_scaling(rotary.scaling), rotary.raised_base(settings.key_width)
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -85,9 +85,9 @@ def llama_config(
         "hidden_act": "silu",
         "max_position_embeddings": settings.context_tokens,
         "rms_norm_eps": settings.norm_epsilon,
-        "rope_theta": rotary.base,
+        "rope_theta": base,
         "rope_scaling": scaling,
-        "rope_parameters": {**(scaling or {"rope_type": "default"}), "rope_theta": rotary.base},
+        "rope_parameters": {**(scaling or {"rope_type": "default"}), "rope_theta": base},
         "attention_bias": False,
         "attention_dropout": 0.0,
         "mlp_bias": False,
@@ -104,7 +104,7 @@ def llama_config(
 
 
 def _rope_scaling(scaling: RopeScaling | None) -> dict[str, Any] | None:
-    """As `transformers` writes it; the NTK-aware base is no kind of its own there, and is refused before."""
+    """As `transformers` writes it; the NTK-aware one is a raised base there."""
     match scaling:
         case LinearScaling():
             return {"rope_type": "linear", "factor": scaling.factor}

@@ -47,8 +47,8 @@ def _scaled(exponent_K: Tensor, head_width: int, rotary: RotaryPositions) -> tup
             return frequency_K, 1.0
         case LinearScaling(factor=factor):
             return frequency_K / factor, 1.0
-        case NtkScaling(factor=factor):
-            return 1.0 / (rotary.base * factor ** (head_width / (head_width - 2))) ** exponent_K, 1.0
+        case NtkScaling():
+            return 1.0 / rotary.raised_base(head_width) ** exponent_K, 1.0
         case YarnScaling() as yarn:
             # The dimension whose pair turns so often within the original context; between the two lies the ramp.
             fast, slow = (

@@ -92,6 +92,11 @@ class RotaryPositions(Settings):
     scaling: RopeScaling | None = None
     """How positions beyond those of training are reached."""
 
+    def raised_base(self, head_width: int) -> float:
+        """The base as NTK-aware scaling raises it: the slowest pair then turns 1 / factor as far."""
+        factor = self.scaling.factor if isinstance(self.scaling, NtkScaling) else 1.0
+        return float(self.base * factor ** (head_width / max(head_width - 2, 1)))
+
 
 class LearnedPositions(Settings):
     """A learnt vector for each position is added to the embedding (GPT-2)."""
@@ -210,13 +215,10 @@ class DecoderSettings(Settings):
                 f"use another number of heads, a width such as {nearest}, or say `head_width`",
             )
         if self.key_width % 2 and self.positions.kind == "rotary":
-            told, mended = (
-                f"`@width` / `@heads` = {self.key_width}",
-                f"a width such as {self.width + self.heads}, which",
-            )
-            mended += f" makes heads {self.key_width + 1} wide"
-            if self.head_width is not None:
-                told, mended = f"`@head_width` = {self.head_width}", f"{self.head_width + 1}"
+            told, mended = f"`@head_width` = {self.head_width}", f"{self.key_width + 1}"
+            if self.head_width is None:
+                told = f"`@width` / `@heads` = {self.key_width}"
+                mended = f"a width such as {self.width + self.heads}, which makes heads {self.key_width + 1} wide"
             refuse(f"{told} is odd, and rotary positions turn pairs", f"use {mended}")
         if self.width % 2 and self.positions.kind in ("sinusoidal", "relative"):
             refuse(f"`@width` = {self.width} is odd, and sines come in pairs with cosines", f"use {self.width + 1}")
@@ -243,11 +245,12 @@ class DecoderSettings(Settings):
         return self.activation.startswith(GATED)
 
     @property
-    def is_llama(self) -> bool:
-        """Whether plain Llama code can run it: whatever `LlamaForCausalLM` lets its config choose may differ."""
+    def beyond_llama(self) -> dict[str, str]:
+        """What plain Llama code cannot run, by setting, with what it has instead; its config chooses all the rest."""
         plain = {"window_tokens": None, "qk_norm": "none", "biases": "none", "activation": "swiglu", "norm": "rms"}
         plain |= {"norm_placement": "pre", "block": "sequential"}
-        return self.positions.kind == "rotary" and all(getattr(self, name) == value for name, value in plain.items())
+        beyond = {name: f'"{has}"' if has else "none" for name, has in plain.items() if getattr(self, name) != has}
+        return beyond if self.positions.kind == "rotary" else {**beyond, "positions.kind": '"rotary"'}
 
 
 def _divisors_in_words(heads: int) -> str:
