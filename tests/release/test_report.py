@@ -12,7 +12,7 @@ from fromscratch.core.ledger import Ledger
 from fromscratch.core.workplace import Machine, Workplace
 from fromscratch.release.evidence import gather
 from fromscratch.release.report import render_report, write_report
-from tests.release.conftest import BITS, MadeRun, made_scores, make_made_run
+from tests.release.conftest import BITS, MadeRun, made_funnel, made_scores, make_made_run
 
 VOID = {"meta", "rect", "path", "br", "link", "img"}
 
@@ -101,6 +101,22 @@ def test_each_step_of_the_funnel_names_what_it_dropped(made_run: MadeRun, page: 
         expected += [step["step"].capitalize(), *(each.replace("_", " ") for each in reasons), "kept"]
     assert [row[0] for row in table[1:]] == expected
     assert ["markup", "0", "−20.9\u00a0MB", "17.3\u00a0%"] in table
+
+
+def test_groups_and_topics_are_shown_where_the_funnel_has_them(tmp_path: Path) -> None:
+    run = make_made_run(tmp_path)
+    group = {"documents": 30, "bytes": 9_000, "characters": 6_000, "scores": {"language_score": 0.91}}
+    funnel = {**made_funnel(), "groups": {"zh/books": group, "en/books": {**group, "bytes": 27_000, "scores": {}}}}
+    funnel["topics"] = {"<sport>": {"documents": 3, "bytes": 12}}
+    draft = begin_artifact(tmp_path / "other", Origin("corpus", {}, {}))
+    (draft.folder / "funnel.json").write_text(json.dumps(funnel), encoding="utf-8")
+    page = Page(render_report({**run.inputs, "corpus": draft.finish()}, run.ledger, "demo"))
+    groups = next(table for table in page.tables if table[0][-1] == "Mean language score")
+    assert groups[1:] == [
+        ["en/books", "30", "27.0\u00a0kB", "75.0\u00a0%", "200", "–"],
+        ["zh/books", "30", "9.00\u00a0kB", "25.0\u00a0%", "200", "0.91"],
+    ]
+    assert ["<sport>", "3", "12\u00a0B", "100\u00a0%"] in next(table for table in page.tables if table[0][0] == "Topic")
 
 
 def test_a_loss_spike_is_drawn_and_named(text: str, made_run: MadeRun) -> None:

@@ -1,4 +1,4 @@
-"""Geometry of the report's charts: paths in a fixed box, ticks in percent; the template draws them at any width."""
+"""Geometry of line charts: paths in a fixed box, ticks in percent; the template draws them at any width."""
 
 import math
 from collections.abc import Sequence
