@@ -75,7 +75,7 @@ def test_every_page_that_entered_is_a_row_in_the_order_of_the_sources(
         assert row["bytes"] == len(row["text"].encode())
         assert row["keep"] == (row["reason"] is None) == (row["split"] is not None)
         if row["source"] in ("plays", "novel"):
-            assert row["raw_bytes"] == row["bytes"]
+            assert 0 <= row["raw_bytes"] - row["bytes"] < 0.001 * row["bytes"]  # white space of blank lines
 
 
 def test_the_funnel_counts_the_rows(real: tuple[Draft, Mapping[str, Any]]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import get_args
 
 from fromscratch.core.settings import Settings
+from fromscratch.corpus.filters.correction import Correction
 from fromscratch.corpus.filters.filter import Filter
 from fromscratch.corpus.filters.language import Language
 from fromscratch.corpus.filters.likeness import Likeness
@@ -21,6 +22,9 @@ class Cascade(Settings):
 
     The order is that of Yi's report (arXiv 2403.04652, figure 1) where it names a step: cheap and certain ones first.
     """
+
+    correction: Correction | None = Correction()
+    """Lines that say nothing of their own are cut."""
 
     language: Language = Language()
     """Documents in other languages go."""

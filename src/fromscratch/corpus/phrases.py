@@ -13,6 +13,7 @@ from fromscratch.corpus.kernels import Classes, Lower, Points, class_of, decode,
 from fromscratch.corpus.text_buffers import text_buffers
 
 __all__ = [
+    "SPACE_POINT",
     "Matches",
     "PhraseCounts",
     "PhraseSet",
