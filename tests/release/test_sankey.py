@@ -21,7 +21,10 @@ def crowded_funnel() -> dict[str, Any]:
     """A crawl of petabytes through 16 steps with 34 reasons, some of them for next to nothing, one adding bytes."""
     documents, size, steps = 30_210_987_654, 3_000_000_000_000_000, []
     for number in range(16):
-        names = [f"reason_{number}_{each}" for each in range(12 if number == 5 else 2 if number % 2 else 1)]
+        names = [
+            f"{each}_is_a_reason_that_takes_many_words_to_say_{number}"
+            for each in range(12 if number == 5 else 2 if number % 2 else 1)
+        ]
         shares = [0.2 / 4**each for each in range(len(names))]
         dropped = {
             name: {"documents": int(documents * part), "bytes": int(size * part)}
@@ -79,7 +82,8 @@ def test_every_reason_is_drawn_or_counted_among_the_others(drawn: tuple[dict[str
     for step in funnel["steps"]:
         lost = {reason: each for reason, each in step["dropped"].items() if each["bytes"] > 0 or each["documents"]}
         small = [reason for reason, each in lost.items() if each["bytes"] < least]
-        assert all(reason.replace("_", " ") in shown for reason in lost if reason not in small or len(small) == 1)
+        named = [reason for reason in lost if reason not in small or len(small) == 1]
+        assert all(any(reason.replace("_", " ").startswith(text.rstrip("…")) for text in shown) for reason in named)
         assert len(small) < 2 or f"other ({len(small)} reasons)" in shown
 
 
