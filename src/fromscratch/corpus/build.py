@@ -53,12 +53,13 @@ def build_corpus(
     funnel_path = draft.folder / "funnel.json"
     seconds: dict[str, float] = {}
     if not funnel_path.exists():  # which is written last; after it only what led to it is removed
+        earlier = open_earlier(corpus.against, corpus.paragraphs, corpus.duplicates)  # refuses before there is work
         read = example_reader(packages, corpus, inputs["fetch"].path if "fetch" in inputs else None)
         _prepare_filters(draft.folder / "models", corpus, read)
         shards = _write_shards(draft.folder / "shards", tasks, corpus, workplace.machine)
         sharded = time.monotonic()
         comparison = draft.folder / "comparison"
-        kept = _compare(comparison, shards, corpus)
+        kept = _compare(comparison, shards, corpus, earlier)
         _choose_heldout(comparison / HELDOUT, shards, comparison, corpus.heldout)
         counts = _write_documents(draft.folder / "documents", shards, comparison, workplace.machine)
         funnel = funnel_of(counts, [each for shard in shards for each in _unreadable_of(shard)])
@@ -121,8 +122,9 @@ def _unreadable_of(shard: Path) -> list[Mapping[str, str]]:
     return found
 
 
-def _compare(folder: Path, shards: Sequence[Path], corpus: CorpusSettings) -> CorpusIndex:
-    earlier = open_earlier(corpus.against, corpus.paragraphs, corpus.duplicates)
+def _compare(
+    folder: Path, shards: Sequence[Path], corpus: CorpusSettings, earlier: Sequence[CorpusIndex]
+) -> CorpusIndex:
     rows = sum(pq.read_metadata(shard).num_rows for shard in shards)
     with progress("comparison", total=rows) as advance:
         return compare_shards(folder, shards, corpus.paragraphs, corpus.duplicates, earlier, advance)
