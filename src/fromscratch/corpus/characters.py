@@ -17,6 +17,7 @@ __all__ = [
     "KANA",
     "LETTER",
     "SENTENCE_END",
+    "SENTENCE_STOP",
     "SPACE",
     "TABLE_END",
     "CharacterTables",
@@ -25,7 +26,7 @@ __all__ = [
 
 # The bits of a class.
 SPACE, LETTER, DIGIT, HAN, KANA, GARBLED = 1, 2, 4, 8, 16, 32
-COMMON_HAN, SENTENCE_END, CODE_SYMBOL, BULLET, BASE64 = 64, 128, 256, 512, 1024
+COMMON_HAN, SENTENCE_END, CODE_SYMBOL, BULLET, BASE64, SENTENCE_STOP = 64, 128, 256, 512, 1024, 2048
 
 TABLE_END = 0x20000  # beyond lie Han extensions, then private planes; kernels know these by range
 
@@ -41,6 +42,7 @@ KANA_RANGES = (
 GARBLED_RANGES = ((0x00, 0x09), (0x0E, 0x20), (0x7F, 0x85), (0x86, 0xA0), (0xD800, 0xF900), (0xFFFD, 0x10000))
 MEMBERS = {
     SENTENCE_END: '.!?"”’。！？…」』؟۔।॥',  # C4 has the first four
+    SENTENCE_STOP: ".!?。！？…؟۔।॥",
     CODE_SYMBOL: "#$%&()*+/;<=>@[\\]^_{|}~",
     BULLET: "-*•‣⁃◦▪▫■□●○▶◀·",
     BASE64: "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/",

@@ -23,6 +23,7 @@ from fromscratch.corpus.characters import (
     KANA,
     LETTER,
     SENTENCE_END,
+    SENTENCE_STOP,
     SPACE,
     TABLE_END,
 )
@@ -52,6 +53,7 @@ Lower = NDArray[np.int32]
 
 METRICS = len(Metric)
 SHORT_LINE_CHARACTERS = 30  # FineWeb
+MENU_LINES = 5
 ENCODED_RUN_CHARACTERS = 64  # StarCoder 2
 ENCODED_BYTES = 8  # StarCoder 2
 
@@ -70,6 +72,10 @@ STOP_WORDS = np.array(  # Gopher's, each of up to four letters as one number
 )
 LOREM_IPSUM = points_of("lorem ipsum")
 HTTP, HTTPS, WWW = points_of("http://"), points_of("https://"), points_of("www.")
+# ASCII characters where an address or the filler text may begin, and braces: others are passed over at once.
+WATCHED = np.array([chr(point) in "HhWwLl{}" for point in range(0x80)])
+# What characters are counted by: the classes below SENTENCE_END, and in that one's place CODE_SYMBOL.
+COUNTED, COUNTED_KINDS = SENTENCE_END - 1, 2 * SENTENCE_END
 ELLIPSIS, FULL_STOP, NUMBER_SIGN, LINE_FEED = 0x2026, 0x2E, 0x23, 0x0A
 
 
@@ -212,50 +218,49 @@ def is_mojibake(first: int, second: int) -> bool:
 
 @kernel
 def measure_characters(points: Points, classes: Classes, lower: Lower, row: Row) -> None:
-    visible = letters = digits = han = kana = common_han = symbols = garbled = in_addresses = braces = lorem = 0
+    of_kind = np.zeros(COUNTED_KINDS, np.int32)  # how many characters there are of each combination of classes
+    mojibake = in_addresses = braces = lorem = 0
     address = False
     for at in range(len(points)):
         point = points[at]
         kind = class_of(classes, point)
-        if kind & GARBLED:
-            garbled += 1
-        if kind & SPACE:
-            address = False
-            continue
-        visible += 1
-        if kind & LETTER:
-            letters += 1
-            if kind & HAN:
-                han += 1
-                common_han += (kind & COMMON_HAN) != 0
-                address = False
-            elif kind & KANA:
-                kana += 1
-                address = False
-            elif not address:
-                address = begins_address(points, at, lower)
-            lorem += (point | 0x20) == LOREM_IPSUM[0] and matches(points, at, lower, LOREM_IPSUM)
-        elif kind & DIGIT:
-            digits += 1
-        elif kind & CODE_SYMBOL:
-            symbols += 1
-            braces += point == 0x7B or point == 0x7D
-            address = address and point != 0x3C and point != 0x3E  # < and > end one
-        in_addresses += address
-        if 0xC2 <= point <= 0xE2 and at + 1 < len(points) and is_mojibake(point, points[at + 1]):
-            garbled += 2
+        of_kind[kind & COUNTED | (kind & CODE_SYMBOL) // (CODE_SYMBOL // SENTENCE_END)] += 1
+        if point < 0x80:
+            if WATCHED[point]:
+                braces += point == 0x7B or point == 0x7D
+                lorem += (point | 0x20) == LOREM_IPSUM[0] and matches(points, at, lower, LOREM_IPSUM)
+                address = address or begins_address(points, at, lower)
+        elif point <= 0xE2 and at + 1 < len(points) and is_mojibake(point, points[at + 1]):
+            mojibake += 2
+        if address:
+            address = not kind & (SPACE | HAN | KANA) and point != 0x3C and point != 0x3E  # < and > end one
+            in_addresses += address
+    letters = count_of(of_kind, LETTER)
+    digits = count_of(of_kind, DIGIT)
+    visible = len(points) - count_of(of_kind, SPACE)
+    han = count_of(of_kind, HAN)
     row[Metric.CHARACTERS] = len(points)
     row[Metric.HAN_SHARE] = share(han, letters)
-    row[Metric.KANA_SHARE] = share(kana, letters)
-    row[Metric.COMMON_HAN_SHARE] = share(common_han, han) if han else 1.0
+    row[Metric.KANA_SHARE] = share(count_of(of_kind, KANA), letters)
+    row[Metric.COMMON_HAN_SHARE] = share(count_of(of_kind, COMMON_HAN), han) if han else 1.0
     row[Metric.LETTER_SHARE] = share(letters, visible)
     row[Metric.DIGIT_SHARE] = share(digits, visible)
     row[Metric.ALPHANUMERIC_SHARE] = share(letters + digits, len(points))
-    row[Metric.CODE_SYMBOL_SHARE] = share(symbols, visible)
-    row[Metric.GARBLED_SHARE] = min(share(garbled, len(points)), 1.0)
+    row[Metric.CODE_SYMBOL_SHARE] = share(count_of(of_kind, SENTENCE_END), visible)
+    row[Metric.GARBLED_SHARE] = min(share(count_of(of_kind, GARBLED) + mojibake, len(points)), 1.0)
     row[Metric.URL_SHARE] = share(in_addresses, len(points))
     row[Metric.CURLY_BRACES] = braces
     row[Metric.LOREM_IPSUM] = lorem
+
+
+@kernel
+def count_of(of_kind: NDArray[np.int32], wanted: int) -> int:
+    """How many characters are of a class, given the counts of all combinations."""
+    count = 0
+    for kind in range(len(of_kind)):
+        if kind & wanted:
+            count += of_kind[kind]
+    return count
 
 
 @kernel
@@ -263,10 +268,10 @@ def measure_words(points: Points, classes: Classes, lower: Lower, row: Row) -> t
     """Starts, ends and hashes of the words; punctuation beside a Han character belongs to that character's word."""
     starts, ends = np.empty(len(points), np.int32), np.empty(len(points), np.int32)
     hashes = np.empty(len(points), np.uint64)
-    words = alphabetic = characters = number_signs = ellipses = dots = stop_words = 0
+    words = alphabetic = characters = number_signs = ellipses = dots = stop_words = sentences = 0
     begun = core = 0  # core: what the word has so far, HAN, or LETTER for other letters and digits, or 0
     hashed = HASH_START
-    in_word = has_letter = False
+    in_word = has_letter = stopped = closed = False  # stopped: after a full stop or the like; closed: whatever follows
     for at in range(len(points) + 1):
         point = points[at] if at < len(points) else LINE_FEED
         kind = class_of(classes, point)
@@ -279,6 +284,11 @@ def measure_words(points: Points, classes: Classes, lower: Lower, row: Row) -> t
             alphabetic += has_letter
             stop_words |= stop_word_bit(points, begun, at, classes, lower)
             in_word = False
+        if kind & SENTENCE_STOP:
+            stopped, closed = True, closed or point > 0x7F
+        elif stopped:
+            sentences += closed or is_space or kind_core == HAN
+            stopped = closed = False
         if is_space:
             dots = 0
             continue
@@ -296,6 +306,7 @@ def measure_words(points: Points, classes: Classes, lower: Lower, row: Row) -> t
     row[Metric.MEAN_WORD_CHARACTERS] = share(characters, words)
     row[Metric.SYMBOL_WORD_RATIO] = share(max(number_signs, ellipses), words)
     row[Metric.ALPHABETIC_WORD_SHARE] = share(alphabetic, words)
+    row[Metric.WORDS_PER_SENTENCE] = words / (sentences + 1)
     for bit in range(8):
         row[Metric.STOP_WORDS] += (stop_words >> bit) & 1
     return starts[:words], ends[:words], hashes[:words]
@@ -323,6 +334,7 @@ def stop_word_bit(points: Points, start: int, end: int, classes: Classes, lower:
 @kernel
 def measure_lines(points: Points, classes: Classes, row: Row) -> None:
     lines = characters = longest = short = punctuated = ellipsis = bullets = encoded = 0
+    menus = run = run_characters = 0  # run: of short lines that end no sentence
     paragraphs = paragraph_characters = 0
     repeated = repeated_characters = repeated_paragraphs = repeated_paragraph_characters = 0
     breaks = 0
@@ -347,7 +359,14 @@ def measure_lines(points: Points, classes: Classes, row: Row) -> None:
             characters += length
             longest = max(longest, length)
             short += length <= SHORT_LINE_CHARACTERS
-            punctuated += (class_of(classes, points[end - 1]) & SENTENCE_END) != 0
+            ends_sentence = (class_of(classes, points[end - 1]) & SENTENCE_END) != 0
+            punctuated += ends_sentence
+            if length <= SHORT_LINE_CHARACTERS and not ends_sentence:
+                run += 1
+                run_characters += length
+                menus += run_characters if run == MENU_LINES else length if run > MENU_LINES else 0
+            else:
+                run = run_characters = 0
             bullets += (class_of(classes, points[start]) & BULLET) != 0
             ellipsis += ends_in_ellipsis(points, start, end)
             encoded += length * is_encoded(points, start, end, classes)
@@ -370,6 +389,7 @@ def measure_lines(points: Points, classes: Classes, row: Row) -> None:
     row[Metric.ELLIPSIS_LINE_SHARE] = share(ellipsis, lines)
     row[Metric.BULLET_LINE_SHARE] = share(bullets, lines)
     row[Metric.ENCODED_LINE_SHARE] = share(encoded, characters)
+    row[Metric.MENU_SHARE] = share(menus, characters)
     row[Metric.DUPLICATE_LINE_SHARE] = share(repeated, lines)
     row[Metric.DUPLICATE_LINE_CHARACTER_SHARE] = share(repeated_characters, len(points))
     row[Metric.DUPLICATE_PARAGRAPH_SHARE] = share(repeated_paragraphs, paragraphs)
@@ -397,30 +417,38 @@ def ends_in_ellipsis(points: Points, start: int, end: int) -> bool:
 @kernel
 def is_encoded(points: Points, start: int, end: int, classes: Classes) -> bool:
     """Whether a line has 64 characters of Base64 in a row, a sixteenth of them digits, or 8 bytes as \\x or 0x."""
-    run = run_digits = bytes_ = 0
-    for at in range(start, end):
-        kind = class_of(classes, points[at])
-        if kind & BASE64:
-            run += 1
-            run_digits += (kind & DIGIT) != 0
-            if run >= ENCODED_RUN_CHARACTERS and run_digits * 16 >= run:
+    bytes_ = 0
+    for at in range(start + 1, end):
+        bytes_ += (points[at] == 0x78) & ((points[at - 1] == 0x30) | (points[at - 1] == 0x5C))
+    if bytes_ >= ENCODED_BYTES:
+        return True
+    begin = start  # of a run, if it is one: from its end backwards, what is none is soon seen
+    while begin + ENCODED_RUN_CHARACTERS <= end:
+        at = begin + ENCODED_RUN_CHARACTERS - 1
+        digits = 0
+        while at >= begin and class_of(classes, points[at]) & BASE64:
+            digits += (class_of(classes, points[at]) & DIGIT) != 0
+            at -= 1
+        if at < begin:
+            at = begin + ENCODED_RUN_CHARACTERS
+            while digits * 16 < at - begin and at < end and class_of(classes, points[at]) & BASE64:
+                digits += (class_of(classes, points[at]) & DIGIT) != 0
+                at += 1
+            if digits * 16 >= at - begin:
                 return True
-            # 0x or \x
-            if points[at] == 0x78 and at > start and (points[at - 1] == 0x30 or points[at - 1] == 0x5C):
-                bytes_ += 1
-        else:
-            run = run_digits = 0
-    return bytes_ >= ENCODED_BYTES
+        begin = at + 1
+    return False
 
 
 @kernel
 def measure_top_grams(characters: int, starts: Places, ends: Places, hashes: Hashes, row: Row) -> None:
     """Shares of the most frequent word n-gram for n = 2, 3, 4; of equally frequent ones the longest counts."""
     grams = hashes.copy()
+    keys = hash_table(len(hashes))  # one for all lengths: new memory costs more than clearing it
+    counts = np.empty(len(keys), np.int32)
     for length in range(2, 5):
         last = len(hashes) - length
-        keys = hash_table(last + 1)
-        counts = np.zeros(len(keys), np.int32)
+        keys[:], counts[:] = 0, 0
         most, covered = 1, 0
         for at in range(last + 1):
             grams[at] = grams[at] * GRAM_FACTOR + hashes[at + length - 1]
@@ -440,13 +468,14 @@ def measure_top_grams(characters: int, starts: Places, ends: Places, hashes: Has
 def measure_duplicate_grams(characters: int, starts: Places, ends: Places, hashes: Hashes, row: Row) -> None:
     """Shares of n-grams seen before for n = 5 to 10; a repeated one is stepped over whole, so nothing counts twice."""
     grams = hashes.copy()
+    keys = hash_table(len(hashes))
     for length in range(2, 11):
         last = len(hashes) - length
         for at in range(last + 1):
             grams[at] = grams[at] * GRAM_FACTOR + hashes[at + length - 1]
         if length < 5:
             continue
-        keys = hash_table(last + 1)
+        keys[:] = 0
         repeated = at = 0
         while at <= last:
             if add(keys, grams[at]):

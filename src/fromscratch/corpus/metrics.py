@@ -52,6 +52,12 @@ class Metric(IntEnum):
     DUPLICATE_8_GRAM_SHARE = 35  # the same of 8-grams
     DUPLICATE_9_GRAM_SHARE = 36  # the same of 9-grams
     DUPLICATE_10_GRAM_SHARE = 37  # the same of 10-grams
+    WORDS_PER_SENTENCE = (
+        38  # words by one more than the number of sentence ends: runs of . ! ? 。 ！ ？ … and the like,
+    )
+    # in which one is not ASCII, or after which comes white space, a Han character or nothing
+    MENU_SHARE = 39  # characters of 5 or more lines on end, of at most 30 characters each and without the end of a
+    # sentence, by characters of lines
 
 
 METRIC_NAMES = tuple(metric.name.lower() for metric in Metric)

@@ -11,6 +11,7 @@ import pytest
 from fromscratch.core.errors import FromScratchError
 from fromscratch.core.settings import validate_settings
 from fromscratch.corpus.extract import extract_text
+from fromscratch.corpus.extraction import ExtractionSettings
 from fromscratch.corpus.filters.language import Language
 from fromscratch.corpus.filters.quality import RULES, Quality, Rule, judge_metrics
 from fromscratch.corpus.language import identify_languages
@@ -106,7 +107,7 @@ def judged_pages() -> list[dict[str, Any]]:
     judged = []
     for task in plan_reads({}, {"pages": settings}, None):
         for table in read_pages(task):
-            pages = extract_text(table, 60)
+            pages = extract_text(table, ExtractionSettings())
             texts = pages["text"].combine_chunks()
             metrics = measure_texts(texts)
             kinds, hints = (np.asarray(pages[name], dtype=object) for name in ("kind", "language_hint"))
