@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fromscratch.corpus.duplicate_settings import DuplicateSettings
 from fromscratch.corpus.duplicates import content_digests, find_exact_duplicates, find_near_duplicates, minhash_keys
 
-DEFAULT = DuplicateSettings()
+DEFAULT = DuplicateSettings(containment=None)
 Found = list[tuple[int, float]]
 
 
@@ -92,7 +92,7 @@ def test_texts_below_the_threshold_stay_even_when_they_are_candidates() -> None:
     assert any(len(set(band.tolist())) < len(texts) for band in keys.T), "no candidates, so nothing was verified"
     assert 0.4 < jaccard(texts[0], texts[1]) < 0.8
     assert all(partner == -1 for partner, _ in near(texts))
-    loose = DuplicateSettings(threshold=0.4, bands=60, rows=2)  # all pairs become candidates
+    loose = DuplicateSettings(threshold=0.4, bands=60, rows=2, containment=None)  # all pairs become candidates
     assert [partner for partner, _ in near(texts, loose)] == [-1] + [0] * (len(texts) - 1)
 
 
@@ -110,7 +110,7 @@ def test_the_most_similar_kept_document_is_the_partner() -> None:
     first, second = " ".join(text[:180]), " ".join(text[20:])
     third = " ".join(text[18:])
     assert jaccard(first, second) < 0.81 < jaccard(second, third)
-    settings = DuplicateSettings(threshold=0.81)
+    settings = DuplicateSettings(threshold=0.81, containment=None)
     assert near([first, second, third], settings)[2] == (1, pytest.approx(jaccard(second, third)))
 
 

@@ -35,6 +35,10 @@ def test_case_and_white_space_do_not_tell_paragraphs_apart() -> None:
     assert hashes("All Rights Reserved!")[0] != [first]
 
 
+def test_lines_without_letters_are_not_told_apart() -> None:
+    assert hashes("==========\n1234567890\n——————") == [[0, 0, 0]]
+
+
 def test_without_a_bound_there_are_no_hashes() -> None:
     assert paragraph_hashes(column("long enough to count"), ParagraphSettings(most_documents=None)).to_pylist() == [[]]
 

@@ -178,7 +178,7 @@ def _compare(
     copies = np.flatnonzero(repeats >= 0)
     for name in VERDICT_FIELDS:
         records[name][copies] = records[name][repeats[copies]]
-    return _verdicts(block, left, records, is_copy, new[cut.places], cut.texts)
+    return _verdicts(block, left, records, is_copy, duplicates.threshold, new[cut.places], cut.texts)
 
 
 def _new_records(block: _Block, left: NDArray[np.int64], digests: NDArray[np.uint64]) -> NDArray[np.void]:
@@ -230,14 +230,14 @@ class _Cut:
 
 def _cut(block: _Block, places: NDArray[np.int64], before: Sequence[CorpusIndex], settings: ParagraphSettings) -> _Cut:
     lists = block.rows["paragraphs"].combine_chunks().take(pa.array(places))
-    begins = lists.offsets.to_numpy()
-    distinct, numbers = np.unique(lists.flatten().to_numpy(), return_inverse=True)
+    begins, hashes = lists.offsets.to_numpy(), lists.flatten().to_numpy()
+    distinct, numbers = np.unique(hashes, return_inverse=True)
     seen = np.zeros(len(distinct), np.int64)
     for each in before:
         at, counted = each.paragraphs.find(distinct)
         np.add.at(seen, at, counted.astype(np.int64))
     more = -seen
-    repeated = repeated_paragraphs(numbers, begins, seen, settings.most_documents or 1)
+    repeated = repeated_paragraphs(numbers, begins, seen, settings.most_documents or 1) & (hashes != 0)
     more += seen
     holders = np.repeat(np.arange(len(places)), np.diff(begins))
     cut = np.unique(holders[repeated])
@@ -279,6 +279,7 @@ def _verdicts(
     left: NDArray[np.int64],
     records: NDArray[np.void],
     is_copy: NDArray[np.bool_],
+    threshold: float,
     cut: NDArray[np.int64],
     texts: pa.LargeStringArray,
 ) -> pa.Table:
@@ -288,9 +289,11 @@ def _verdicts(
     scores = np.full((2, len(step)), np.nan, np.float32)
     repeats = is_copy | (records["state"] == NEAR)
     boilerplate = records["state"] == BOILERPLATE
+    unlike = records["similarity"] < np.float32(threshold)
     for chosen, name, why in (
         (is_copy, "exact duplicates", "exact_duplicate"),
-        (~is_copy & repeats, "near duplicates", "near_duplicate"),
+        (~is_copy & repeats & ~unlike, "near duplicates", "near_duplicate"),
+        (~is_copy & repeats & unlike, "near duplicates", "contained"),
         (boilerplate, "paragraphs", "boilerplate"),
     ):
         step[left[chosen]], reason[left[chosen]] = name, why

@@ -22,7 +22,7 @@ class ParagraphSettings(Settings):
     """UTF-8 bytes of a line from which it counts: ten English words, or twenty Han characters. Ours; shorter ones are
     headings, answers, and verse that documents may well share."""
 
-    most_cut_share: float = Field(default=0.5, ge=0, le=1)
+    most_cut_share: float = Field(default=0.8, ge=0, le=1)
     """A document that would lose a larger share of its bytes is dropped whole. Ours."""
 
     least_left_bytes: int = Field(default=100, ge=0)
@@ -40,9 +40,9 @@ class DuplicateSettings(Settings):
     threshold: float = Field(default=0.8, gt=0, le=1)
     """Jaccard similarity of the shingle sets from which a document repeats an earlier one."""
 
-    containment: float | None = Field(default=None, gt=0, le=1)
-    """Share of a document's shingles within an earlier candidate from which it repeats that one as well, however much
-    longer the earlier one is; absent, only Jaccard similarity counts (Broder 1997)."""
+    containment: float | None = Field(default=0.8, gt=0, le=1)
+    """Share of a document's shingles within a longer candidate that came earlier, from which the document is dropped as
+    `contained` (Broder 1997); a longer one that came later stays, for it brings something. Absent, nothing is."""
 
     shingle_units: int = Field(default=5, ge=1, le=32)
     """Words, or Han characters, in a shingle."""

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fromscratch.corpus.characters import SPACE, character_tables
+from fromscratch.corpus.characters import LETTER, SPACE, character_tables
 from fromscratch.corpus.duplicate_settings import ParagraphSettings
 from fromscratch.corpus.kernels import (
     HASH_FACTOR,
@@ -27,7 +27,8 @@ LINE_FEED = 0x0A
 def paragraph_hashes(texts: pa.LargeStringArray, settings: ParagraphSettings) -> pa.ListArray:
     """For each text uint64 hashes of its paragraphs in order, equal for those equal but for white space and case.
 
-    A paragraph is a line of at least ``least_bytes``. With paragraphs switched off the lists are empty.
+    A paragraph is a line of at least ``least_bytes``; one without letters, such as a rule below a heading, has the hash
+    0 and is never cut. With paragraphs switched off the lists are empty.
     """
     if settings.most_documents is None:
         return pa.array([[]] * len(texts), pa.list_(pa.uint64()))
@@ -67,16 +68,18 @@ def hash_paragraphs(
         while at < end:
             stop = line_end(data, at, end)
             if stop - at >= least_bytes:
-                hashed, spaced = HASH_START, False
+                hashed, spaced, worded = HASH_START, False, False
                 for point in decode(data, at, stop):
-                    if class_of(classes, point) & SPACE:
+                    kind = class_of(classes, point)
+                    if kind & SPACE:
                         spaced = hashed != HASH_START
                         continue
+                    worded |= kind & LETTER != 0
                     if spaced:
                         hashed = (hashed ^ np.uint64(0x20)) * HASH_FACTOR
                         spaced = False
                     hashed = (hashed ^ np.uint64(lower_of(lower, point))) * HASH_FACTOR
-                hashes[count] = spread(hashed)
+                hashes[count] = spread(hashed) if worded else 0
                 count += 1
             at = stop + 1
         begins[document + 1] = count
