@@ -9,6 +9,7 @@ from fromscratch.corpus.filters.filter import Filter
 from fromscratch.corpus.filters.language import Language
 from fromscratch.corpus.filters.likeness import Likeness
 from fromscratch.corpus.filters.perplexity import Perplexity
+from fromscratch.corpus.filters.privacy import Privacy
 from fromscratch.corpus.filters.quality import Quality
 from fromscratch.corpus.filters.safety import Safety
 from fromscratch.corpus.filters.topics import Topics
@@ -46,6 +47,9 @@ class Cascade(Settings):
 
     topics: Topics | None = Topics()
     """Every document gets a topic, and of some topics only a share stays."""
+
+    privacy: Privacy | None = Privacy()
+    """Personal numbers and addresses are masked; lists of them go."""
 
     def present(self) -> Iterator[tuple[str, Filter]]:
         """Name and filter, in order, without those that are absent."""
