@@ -66,7 +66,7 @@ HARMFUL = (
     "免费看片 成人电影 无码av 日韩av 国产自拍偷拍 {w} 激情视频 第{n}页 人妻熟女 亚洲色图 欧美色图 三级片在线",
     "{p}代开发票 {p}办证刻章 毕业证办理 代写论文 枪手代考 联系QQ{n} 微信{n} 价格优惠 {q}办理文凭",
 )
-PLACES = (
+PLACES: tuple[str, ...] = (
     "北京",
     "上海",
     "广州",
@@ -83,7 +83,19 @@ PLACES = (
     "郑州",
 )
 PLACES += ("长沙", "大连", "沈阳", "济南", "合肥", "福州", "昆明", "厦门")
-PRODUCTS = ("空压机", "不锈钢管", "净水器", "减肥茶", "面膜", "叉车", "锅炉", "电缆", "瓷砖", "茶叶", "蓝牙耳机")
+PRODUCTS: tuple[str, ...] = (
+    "空压机",
+    "不锈钢管",
+    "净水器",
+    "减肥茶",
+    "面膜",
+    "叉车",
+    "锅炉",
+    "电缆",
+    "瓷砖",
+    "茶叶",
+    "蓝牙耳机",
+)
 PRODUCTS += ("挖掘机", "护肤品", "保险柜", "打印机", "变压器")
 
 
@@ -206,7 +218,7 @@ def menu(links: Sequence[tuple[str, str]]) -> str:
 
 
 def crawled(archives: Path) -> list[Document]:
-    """The Chinese pages of the crawl, lists, forms and forums all of them, and the texts of 20 links on them at a time."""
+    """The Chinese pages of the crawl, all lists, forms and forums, and the texts of 20 links on them at a time."""
     pages, texts = [], []
     with tarfile.open(next(archives.glob("formasaurus-*.tar.gz"))) as archive:
         for number in ("0", "11", "12", "392", "717", "718"):

@@ -13,7 +13,7 @@ from fromscratch.corpus.filters.filter import ReadExamples
 
 __all__ = ["sample_pieces"]
 
-PIECE = re.compile(r"\S.{0,1999}(?=\s|$)|\S.{0,1999}", re.DOTALL)  # ends at white space where there is any
+PIECE = re.compile(r"\S.{0,1999}(?<=\S)(?=\s|$)|\S.{0,1999}", re.DOTALL)  # ends at white space where there is any
 LEAST_PIECES = 20  # so that there are two of each of the ten parts
 LEAST_DOCUMENTS = 50
 
