@@ -1,7 +1,7 @@
 """The corpus stage beside datatrove on the same pages, single process: ratios of CPU time, then agreement rule by rule.
 
     python benchmarks/corpus.py [--crawl formasaurus-0.10.0.tar.gz] [--documentation FOLDER] [--megabytes 20]
-                                [--rounds 3] [--peer-python PYTHON]
+                                [--agreement-megabytes 100] [--rounds 3] [--peer-python PYTHON]
 
 FOLDER is what `dpkg-deb -x` made of python3.11-doc and the like; without either option the pages of tests/fixtures are
 all there is. Half of the pages' bytes, evenly chosen, come from either. datatrove runs in an environment of its own,
@@ -52,7 +52,8 @@ TESTS = HERE.parent / "tests"
 TRAFILATURA = "trafilatura==2.3.1"
 BANDS, ROWS = 14, 8  # datatrove's
 # The filters with rules of Gopher, C4 and FineWeb; the language is given.
-RULE_FILTERS = ("language", "quality", "lines")
+RULE_FILTERS = ("language", "quality", "correction")
+VARIANTS = ("own", "spaces", "tidy")  # of datatrove's verdicts: see `verdicts` in peers/datatrove_side.py
 OUR_REPEATS = 3  # of what takes a hundredth of the peer's time
 
 Texts: TypeAlias = pa.LargeStringArray
@@ -97,10 +98,13 @@ PUBLISHED = (
     Published("FineWeb", "char_duplicates_ratio", Metric.DUPLICATE_LINE_CHARACTER_SHARE, "most", 0.1),
 )
 CLASSES = {
-    "words": "gone once datatrove splits words at white space, as ours does; spaCy makes words of punctuation and n't",
-    "lines": "gone once, besides, lines lose the white space around them and empty ones are not counted, as with ours",
-    "other": "left then; docs/decisions/rules-beside-datatrove.md tells what they are",
+    "words": "gone once datatrove splits words at white space, as ours does: to spaCy punctuation and n't are words",
+    "once": "nothing comes twice, and datatrove takes a phrase that comes once for the most frequent one",
+    "lines": "gone once, besides, no line has white space around it and empty ones do not count, as with ours",
+    "other": "left then; docs/decisions/words-of-rules.md tells what they are",
 }
+JUDGED_BYTES = 60_000  # of a text at most, as datatrove takes its time over long ones
+LEAST_WORDS = 50  # Gopher's: with fewer a document goes whatever other rules say
 
 
 def main() -> None:
@@ -108,6 +112,7 @@ def main() -> None:
     options.add_argument("--crawl", type=Path)
     options.add_argument("--documentation", type=Path)
     options.add_argument("--megabytes", type=float, default=20)
+    options.add_argument("--agreement-megabytes", type=float, default=100)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--peer-python", type=Path)
     asked = options.parse_args()
@@ -115,10 +120,7 @@ def main() -> None:
         folder = Path(name)
         pages = list(chosen(asked.crawl, asked.documentation, asked.megabytes * 1e6))
         html_bytes = sum(len(content) for _, content in pages)
-        write_warc(folder / "warc" / "pages.warc", pages)
-        warm_up(folder)
-        texts = english_texts(folder)
-        pq.write_table(pa.table({"text": texts}), folder / "texts.parquet")
+        texts = english_texts(pages, folder)  # which also compiles the kernels, before any clock runs
         text_bytes = pc.sum(pc.binary_length(texts)).as_py()
         with Peer(asked.peer_python or peer_python()) as peer:
             print(
@@ -127,7 +129,8 @@ def main() -> None:
             print(f"{len(pages):,} pages, {html_bytes / 1e6:.1f} MB of HTML; {len(texts):,} English texts, ", end="")
             print(f"{text_bytes / 1e6:.2f} MB; medians of {asked.rounds} interleaved rounds", flush=True)
             compare(peer, folder, texts, asked.rounds, html_bytes, text_bytes)
-            agree(peer, folder, texts)
+            more = list(chosen(asked.crawl, asked.documentation, asked.agreement_megabytes * 1e6))
+            agree(peer, folder / "agreement", english_texts(more, folder / "agreement", JUDGED_BYTES))
 
 
 def chosen(crawl: Path | None, documentation: Path | None, most_bytes: float) -> Iterator[tuple[str, bytes]]:
@@ -155,7 +158,7 @@ def read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 def write_warc(path: Path, pages: Sequence[tuple[str, bytes]]) -> None:
-    path.parent.mkdir()
+    path.parent.mkdir(parents=True)
     with path.open("wb") as file:
         for number, (address, content) in enumerate(pages):
             payload = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + content
@@ -179,18 +182,16 @@ def our_pipeline(warc: Path, run: Path) -> float:
     return cpu_seconds() - begun
 
 
-def warm_up(folder: Path) -> None:
-    """Kernels are compiled, or read from disk, before any clock runs; the documents are read by `english_texts`."""
+def english_texts(pages: Sequence[tuple[str, bytes]], folder: Path, most_bytes: int = 2**31) -> Texts:
+    """What our corpus stage takes for English, kept or not; also written into the folder, as are the pages."""
+    write_warc(folder / "warc" / "pages.warc", pages)
     our_pipeline(folder / "warc", folder / "first")
-
-
-def english_texts(folder: Path) -> Texts:
-    tables = read_documents(folder / "first" / "corpus", ("text", "language"), keep_only=False)
-    found = pa.concat_tables(tables)
-    chosen = pc.and_(
-        pc.fill_null(pc.equal(found["language"], "en"), False), pc.greater(pc.binary_length(found["text"]), 0)
-    )
-    return found.filter(chosen)["text"].combine_chunks()
+    found = pa.concat_tables(read_documents(folder / "first" / "corpus", ("text", "language"), keep_only=False))
+    sizes = pc.binary_length(found["text"])
+    fitting = pc.and_(pc.greater(sizes, 0), pc.less_equal(sizes, most_bytes))
+    texts = found.filter(pc.and_(pc.fill_null(pc.equal(found["language"], "en"), False), fitting))["text"]
+    pq.write_table(pa.table({"text": texts}), folder / "texts.parquet")
+    return texts.combine_chunks()
 
 
 def our_rules(texts: Texts) -> None:
@@ -303,26 +304,29 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def agree(peer: Peer, folder: Path, texts: Texts) -> None:
-    variants = ("own", "spaces", "tidy")
     path = str(folder / "texts.parquet")
     theirs = {
         variant: {
             name: np.array(dropped)
             for name, dropped in peer.ask("verdicts", texts=path, variant=variant)["dropped"].items()
         }
-        for variant in variants
+        for variant in VARIANTS
     }
     metrics = measure_texts(texts)
-    print(f"\nThe same bounds on {len(texts):,} English texts")
-    print(f"{'rule':>44} {'they drop':>9} {'we drop':>8} {'agreement':>10}   of what differs: {', '.join(CLASSES)}")
-    families: dict[str, list[Published]] = {}
+    long = metrics[:, Metric.WORDS] >= LEAST_WORDS
+    print(f"\nThe same bounds on {len(texts):,} English texts (first rule), on {long.sum():,} of at least 50 words")
+    print(f"{'':>34} {'they drop':>9} {'we drop':>7} {'agreement':>10} {'same words':>11}   of what differs: ", end="")
+    print(", ".join(CLASSES))
     for rule in PUBLISHED:
-        families.setdefault(rule.family, []).append(rule)
-        title = f"{rule.peer} {'≥' if rule.side == 'least' else '≤'} {rule.bound:g}"
-        row(title, [theirs[variant][rule.peer] for variant in variants], drops(rule, metrics))
-    for family, members in {**families, "all of these": list(PUBLISHED)}.items():
-        both = [np.any([theirs[variant][rule.peer] for rule in members], axis=0) for variant in variants]
-        row(family, both, np.any([drops(rule, metrics) for rule in members], axis=0))
+        judged = np.ones_like(long) if rule is PUBLISHED[0] else long
+        title = f"{rule.peer} {'≥' if rule.side == 'least' else '≤'} {rule.bound:,g}"
+        verdicts = [theirs[variant][rule.peer][judged] for variant in VARIANTS]
+        row(title, verdicts, drops(rule, metrics)[judged], metrics[judged, rule.metric] == 0)
+    families = dict.fromkeys(rule.family for rule in PUBLISHED)
+    for family in (*families, "all of these"):
+        members = [rule for rule in PUBLISHED if family in (rule.family, "all of these")]
+        verdicts = [np.any([theirs[variant][rule.peer] for rule in members], axis=0) for variant in VARIANTS]
+        row(family, verdicts, np.any([drops(rule, metrics) for rule in members], axis=0), ~np.ones_like(long))
     print(*(f"{name}: {text}" for name, text in CLASSES.items()), sep="\n")
 
 
@@ -331,17 +335,18 @@ def drops(rule: Published, metrics: NDArray[np.float32]) -> NDArray[np.bool_]:
     return values < bound if rule.side == "least" else values > bound
 
 
-def row(title: str, theirs: Sequence[NDArray[np.bool_]], ours: NDArray[np.bool_]) -> None:
-    """A line of the table; what differs belongs to the first variant of datatrove in which it no longer does."""
-    differ = [each != ours for each in theirs]
-    left = differ[0]
-    classes = []
-    for variant in differ[1:]:
-        classes.append(int((left & ~variant).sum()))
-        left = left & variant
-    share = 100 * (1 - differ[0].mean())
-    counts = "  ".join(f"{number:>5}" for number in (*classes, int(left.sum())))
-    print(f"{title:>44} {theirs[0].sum():>9} {ours.sum():>8} {share:>8.2f} %   {counts}")
+def row(title: str, theirs: Sequence[NDArray[np.bool_]], ours: NDArray[np.bool_], nothing: NDArray[np.bool_]) -> None:
+    """A line of the table; what differs belongs to the first class that explains it."""
+    own, spaces, tidy = (each != ours for each in theirs)
+    top = nothing if title.startswith("top_") else ~np.ones_like(nothing)
+    explained = (~spaces, top, ~tidy, np.ones_like(own))
+    left, numbers = own, []
+    for each in explained:
+        numbers.append(int((left & each).sum()))
+        left = left & ~each
+    shares = "".join(f" {100 * (1 - each.mean()):>8.2f} %" for each in (own, spaces))
+    counts = " ".join(f"{number:>6}" for number in numbers)
+    print(f"{title:>34} {theirs[0].sum():>9} {ours.sum():>7} {shares}   {counts}", flush=True)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,8 @@ STRICTER = {"corpus.filters.quality.english.least_stop_words": 7, "corpus.duplic
 def made(run: Path, notes: Path, **overrides: Any) -> Path:
     """The corpus of the tiny recipe, with pages beside it of which some repeat others."""
     sources = {"corpus.sources.notes": {"kind": "files", "path": str(notes), "domain": "notes", "license": "CC0-1.0"}}
-    recipe = load_recipe(ROOT / "tests" / "recipes" / "tiny.toml", {"machine.workers": 1, **sources, **overrides})
+    common = {"machine.workers": 1, "corpus.duplicates.containment": 1.0, **sources}
+    recipe = load_recipe(ROOT / "tests" / "recipes" / "tiny.toml", {**common, **overrides})
     run_stages(recipe, run, until="corpus")
     return run
 

@@ -148,7 +148,7 @@ def _change(
 
 def _evidence(row: Mapping[str, Any], verdict: str) -> str:
     if row["duplicate_of"] is not None:
-        return f"repeats {row['duplicate_of']}, similarity {row['similarity']:.3f}"
+        return f"repeats {row['duplicate_of']}, similarity {row['similarity'] or 0:.3f}"
     return row["evidence"] or verdict
 
 

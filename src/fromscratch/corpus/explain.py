@@ -32,17 +32,21 @@ Row = Mapping[str, Any]
 def explain(run: Path, wanted: str) -> dict[str, Any]:
     """Everything that is known of one document of a run's corpus, as plain values.
 
+    What is measured is measured of the text as it is kept; a filter that came earlier saw it before later ones cut it.
     ``wanted`` is its id, a beginning of it that no other has, or its address. Under ``steps`` stands for each step of
     the cascade how it ended and what it measured; ``duplicate`` is the kept document that it repeats; ``repeated_by``
     are those that were dropped for repeating it. Raises FromScratchError for a document that is not there.
     """
     corpus = finished_corpus(run)
     row = _find(corpus, wanted)
-    settings = validate_settings(CorpusSettings, corpus.origin.settings["corpus"], f"{corpus.path}/manifest.json")
+    made_with = corpus.origin.settings["corpus"]
+    settings = validate_settings(CorpusSettings, made_with, f"{corpus.path}/manifest.json")
+    # A filter that was off, or that came with a later version.
+    off = {name for name in type(settings.filters).model_fields if made_with["filters"].get(name) is None}
     return {
         "run": str(run),
         **{name: row[name] for name in (*ORIGIN, *VERDICT)},
-        "steps": [_step(step, row, settings) for step in STEPS],
+        "steps": [_step(step, row, settings, step in off) for step in STEPS],
         "duplicate": _partner(corpus, row),
         "repeated_by": _repeaters(corpus, row["id"]) if row["keep"] else {"documents": 0, "examples": []},
         "text": beginning(row["text"], TEXT_CHARACTERS),
@@ -70,11 +74,11 @@ def _find(corpus: Artifact, wanted: str) -> dict[str, Any]:
     return read_rows(found)[0]
 
 
-def _step(step: str, row: Row, settings: CorpusSettings) -> dict[str, Any]:
+def _step(step: str, row: Row, settings: CorpusSettings, is_off: bool) -> dict[str, Any]:
     dropped_at = STEPS.index(row["step"]) if row["step"] else len(STEPS)
     asked = getattr(settings.filters, step, None)
     outcome = "passed" if STEPS.index(step) < dropped_at else "dropped" if row["step"] == step else "not reached"
-    if step in type(settings.filters).model_fields and asked is None:
+    if is_off:
         return {"step": step, "outcome": "off", "measured": []}
     measured: list[dict[str, Any]] = []
     if outcome == "not reached":
@@ -85,8 +89,11 @@ def _step(step: str, row: Row, settings: CorpusSettings) -> dict[str, Any]:
         measured = _quality(row, asked)
     elif isinstance(asked, Filter):
         measured = _columns(row, asked)
-    elif step == "near duplicates" and row["similarity"] is not None:
-        measured = [_value("similarity", row["similarity"], "below", settings.duplicates.threshold, passed=False)]
+    elif step == "near duplicates" and outcome == "dropped":
+        bounds = {"similarity": settings.duplicates.threshold, "containment": settings.duplicates.containment}
+        for name, bound in bounds.items():
+            if bound is not None and row[name] is not None:
+                measured.append(_value(name, row[name], "below", bound, passed=row[name] < bound))
     return {"step": step, "outcome": outcome, "measured": measured}
 
 
@@ -107,18 +114,20 @@ def _quality(row: Row, quality: Quality) -> list[dict[str, Any]]:
 
 
 def _columns(row: Row, asked: Filter) -> list[dict[str, Any]]:
-    """A filter's own columns, each with the bound whose name ends like the column's."""
+    """A filter's own columns, each with the bound whose name ends like the column's, or is just `least` or `most`."""
     bounds = {
         (name.partition("_")[2], name.partition("_")[0]): value
         for name, value in asked.model_dump().items()
-        if name.startswith(("least_", "most_")) and isinstance(value, int | float)
+        if name.startswith(("least", "most")) and isinstance(value, int | float)
     }
     found = []
     for column in type(asked).columns:
-        value = row[column]
+        value = row.get(column)
         if value is None:
             continue
-        of_column = [(side, bound) for (name, side), bound in bounds.items() if f"_{column}".endswith(f"_{name}")]
+        of_column = [
+            (side, bound) for (name, side), bound in bounds.items() if not name or f"_{column}".endswith(f"_{name}")
+        ]
         side, bound = of_column[0] if of_column and isinstance(value, float) else (None, None)
         passed = None if side is None else value >= bound if side == "least" else value <= bound
         found.append(_value(column, value, side, bound, passed=passed))
@@ -144,6 +153,7 @@ def _partner(corpus: Artifact, row: Row) -> dict[str, Any] | None:
     partner = _find(corpus, row["duplicate_of"])
     return {
         "similarity": row["similarity"],
+        "containment": row.get("containment"),
         **{name: partner[name] for name in ORIGIN},
         "text": beginning(partner["text"], TEXT_CHARACTERS),
     }

@@ -42,7 +42,7 @@ def explain_page(found: Row) -> RenderableType:
     for step in found["steps"]:
         if len(step["measured"]) > 4:
             heading = f"{step['step']}, by the bounds for {found['language']}/{found['domain']}"
-            parts += [Text(), Text(heading, "bold"), _bounds(step["measured"])]
+            parts += [Text(), Text(heading, "bold"), _bounds(step)]
     if found["duplicate"]:
         partner = found["duplicate"]
         lines = [
@@ -50,7 +50,8 @@ def explain_page(found: Row) -> RenderableType:
             ("title", partner["title"]),
             ("address", partner["url"]),
             ("source", f"{partner['source']}, {partner['domain']}, {partner['license']}"),
-            ("similarity", f"{partner['similarity']:.3f}"),
+            ("similarity", _share(partner["similarity"])),
+            ("containment", _share(partner["containment"])),
         ]
         parts += [Text(), Text("repeats", "bold"), _facts(lines), _quoted(partner["text"])]
     if found["repeated_by"]["documents"]:
@@ -70,7 +71,7 @@ def sample_page(found: Sequence[Row]) -> RenderableType:
         if each["evidence"]:
             parts.append(_indented(each["evidence"]))
         if each["duplicate_of"]:
-            parts.append(_indented(f"repeats {each['duplicate_of']}, similarity {each['similarity']:.3f}"))
+            parts.append(_indented(f"repeats {each['duplicate_of']}, similarity {_share(each['similarity'])}"))
         parts += [_quoted(each["text"]), Text()]
     return Group(*parts)
 
@@ -119,12 +120,12 @@ def _steps(steps: Sequence[Row]) -> Table:
     return table
 
 
-def _bounds(measured: Sequence[Row]) -> Table:
+def _bounds(step: Row) -> Table:
     table = _table("metric", ("value", "right"), ("bound", "right"), "verdict", "reason")
-    decided = False
-    for each in measured:
-        verdict = "pass" if each["passed"] else "fail" if decided else "FAIL, dropped here"
-        decided = decided or not each["passed"]
+    verdicts = iter(("FAIL, dropped here",) if step["outcome"] == "dropped" else ())
+    for each in step["measured"]:
+        # What fails in a step that was passed was within its bound before later steps changed the text.
+        verdict = "pass" if each["passed"] else next(verdicts, "fail" if step["outcome"] == "dropped" else "since then")
         style = "dim" if each["passed"] else "red"
         cells = (each["name"], _number(each["value"]), f"{each['side']} {_number(each['bound'])}", verdict)
         table.add_row(*(Text(cell, style) for cell in cells), Text("" if each["passed"] else each["reason"], style))
@@ -134,9 +135,10 @@ def _bounds(measured: Sequence[Row]) -> Table:
 def _repeaters(found: Row) -> Table:
     table = _table("id", "reason", ("similarity", "right"), "source", "title")
     for each in found["repeated_by"]["examples"]:
-        similarity = f"{each['similarity']:.3f}" if each["similarity"] is not None else ""
         title = _clean(each["title"] or each["url"] or "")
-        table.add_row(each["id"], each["reason"], similarity, each["source"], Text(title, overflow="ellipsis"))
+        table.add_row(
+            each["id"], each["reason"], _share(each["similarity"]), each["source"], Text(title, overflow="ellipsis")
+        )
     return table
 
 
@@ -183,6 +185,10 @@ def _number(value: Any) -> str:
     if isinstance(value, str):
         return _clean(value)
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
+
+
+def _share(value: float | None) -> str | None:
+    return None if value is None else f"{value:.3f}"
 
 
 def _documents(size: Row) -> str:
