@@ -1,4 +1,4 @@
-"""Raw pages to text: HTML by kernels in this process or by a parser in a guarded child, plain text and code as they are."""
+"""Raw pages to text: HTML by kernels here or a parser in a guarded child, plain text and code as they are."""
 
 import atexit
 import importlib.util
@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from fromscratch.core.errors import FromScratchError
 from fromscratch.corpus.encodings import decode
 from fromscratch.corpus.extraction import ExtractionSettings
-from fromscratch.corpus.html import are_sound, read_blocks
+from fromscratch.corpus.html import read_blocks
+from fromscratch.corpus.html_syntax import are_sound
 from fromscratch.corpus.html_tables import html_tables
 from fromscratch.corpus.main_content import choose_texts
 from fromscratch.corpus.markup import ANSWER, FAILED, GROUP, PAGE, READY, UNDECODABLE
 from fromscratch.corpus.text_buffers import text_buffers
 
-__all__ = ["REFUSALS", "extract_text"]
+__all__ = ["REFUSALS", "compile_extraction", "extract_text"]
 
 REFUSALS = ("extractor_timeout", "extractor_failed", "undecodable", "no_text")
 GROUP_PAGES = 512
@@ -83,6 +84,11 @@ def extract_text(table: pa.Table, settings: ExtractionSettings) -> pa.Table:
     return table.append_column("text", texts).append_column("error", errors)
 
 
+def compile_extraction() -> None:
+    """Run the kernels once, so that worker processes find the machine code on disk."""
+    _read_by_density(pa.array([b"<p>A page."], pa.large_binary()), pa.nulls(1, pa.string()))
+
+
 def _columns(extracted: Iterable[Extracted]) -> Columns:
     texts, titles, errors = list(zip(*extracted, strict=True)) or ((), (), ())
     return pa.array(texts, pa.large_string()), pa.array(titles, pa.string()), pa.array(errors, pa.string())
@@ -90,7 +96,7 @@ def _columns(extracted: Iterable[Extracted]) -> Columns:
 
 def _read_html(table: pa.Table, settings: ExtractionSettings) -> Columns:
     if settings.kind == "density":
-        return _read_by_density(table["content"].combine_chunks(), table["charset"])
+        return _read_by_density(table["content"].combine_chunks(), table["charset"].combine_chunks())
     if settings.kind == "trafilatura" and importlib.util.find_spec("trafilatura") is None:
         raise FromScratchError(
             "`corpus.extraction.kind` = trafilatura needs a package that is not installed",
@@ -100,8 +106,10 @@ def _read_html(table: pa.Table, settings: ExtractionSettings) -> Columns:
     return _columns(_parse(list(pages), settings))
 
 
-def _read_by_density(contents: pa.LargeBinaryArray, charsets: pa.ChunkedArray) -> Columns:
+def _read_by_density(contents: pa.LargeBinaryArray, charsets: pa.StringArray) -> Columns:
     """In this process, as the kernels can neither hang nor crash."""
+    if not len(contents):
+        return _columns(())
     strange = ~are_sound(*_spans(contents))
     undecodable = np.zeros(len(contents), np.bool_)
     if strange.any():  # not UTF-8: these go through Python's decoders one by one

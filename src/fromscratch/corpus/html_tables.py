@@ -1,4 +1,4 @@
-"""What the HTML kernels look up: elements, character references, and the words by which pages name their boilerplate."""
+"""What the HTML kernels look up: elements, character references, the words by which pages name boilerplate."""
 
 import html.entities
 from enum import IntEnum
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fromscratch.corpus.kernels import HASH_FACTOR, HASH_START, hash_table, slot_of
 
 __all__ = [
+    "ALONE",
     "ARTICLE",
     "ASIDE",
     "BLOCK",
@@ -24,14 +25,16 @@ __all__ = [
     "HINTED",
     "MAIN",
     "MARKS_AT",
+    "NAMED",
     "NAVIGATION",
-    "OF_LEADING",
+    "OF_BEGINNING",
     "OF_REFERENCE",
     "OF_ROLE",
     "OF_TAG",
     "OF_WORD",
     "PRE",
     "RAW",
+    "SILENT",
     "SPACED",
     "TAG_BITS",
     "WHOLE",
@@ -41,8 +44,8 @@ __all__ = [
 ]
 
 # Where the hash begins: different for each kind of names.
-OF_TAG, OF_REFERENCE, OF_WORD, OF_LEADING, OF_ROLE = (
-    np.uint64(int(HASH_START) ^ kind) for kind in (1, 2, 3, 4, 5)
+OF_TAG, OF_REFERENCE, OF_WORD, OF_BEGINNING, OF_ROLE = (
+    np.uint64((int(HASH_START) ^ kind) * int(HASH_FACTOR) & (1 << 64) - 1) for kind in (1, 2, 3, 4, 5)
 )
 
 
@@ -82,15 +85,18 @@ class Tag(IntEnum):
     BODY = 30
     SPAN = 31
     OTHER_BLOCK = 32
+    LABEL = 33
 
 
 # Marks of a section, which hold for all that is in it, and of a block.
-NAVIGATION, HEADER, FOOTER, ASIDE, HIDDEN, HINTED, MAIN, ARTICLE, PRE, HEADING, CELL = (1 << bit for bit in range(11))
+NAVIGATION, HEADER, FOOTER, ASIDE, HIDDEN, HINTED, MAIN, ARTICLE, PRE, HEADING, CELL, SILENT = (
+    1 << bit for bit in range(12)
+)
 
 # What an element is: its tag in the lowest bits, then traits, then the marks that it gives.
 TAG_BITS = 6
-BLOCK, SPACED, CONTAINER, RAW, WHOLE = (1 << bit for bit in range(TAG_BITS, TAG_BITS + 5))
-MARKS_AT = TAG_BITS + 5
+BLOCK, SPACED, CONTAINER, RAW, WHOLE, NAMED = (1 << bit for bit in range(TAG_BITS, TAG_BITS + 6))
+MARKS_AT = TAG_BITS + 6
 
 ELEMENTS: dict[str, int] = {
     # Contents that are no text of the page: skipped up to the end tag, as a browser without scripts skips them, and
@@ -102,34 +108,37 @@ ELEMENTS: dict[str, int] = {
     "body": WHOLE | BLOCK | Tag.BODY,
     "a": Tag.A,
     "button": Tag.BUTTON,
+    "label": Tag.LABEL,
     "br": Tag.BR,
     "hr": Tag.HR | BLOCK | SPACED,
     "p": Tag.P | BLOCK | SPACED,
-    "div": Tag.DIV | BLOCK | CONTAINER,
-    "section": Tag.SECTION | BLOCK | SPACED | CONTAINER,
+    "div": Tag.DIV | NAMED | BLOCK | CONTAINER,
+    "section": Tag.SECTION | NAMED | BLOCK | SPACED | CONTAINER,
     "article": Tag.ARTICLE | BLOCK | SPACED | CONTAINER | ARTICLE << MARKS_AT,
     "main": Tag.MAIN | BLOCK | SPACED | CONTAINER | MAIN << MARKS_AT,
-    "nav": Tag.NAV | BLOCK | SPACED | CONTAINER | NAVIGATION << MARKS_AT,
-    "menu": Tag.UL | BLOCK | SPACED | CONTAINER,
-    "header": Tag.HEADER | BLOCK | SPACED | CONTAINER | HEADER << MARKS_AT,
-    "footer": Tag.FOOTER | BLOCK | SPACED | CONTAINER | FOOTER << MARKS_AT,
-    "aside": Tag.ASIDE | BLOCK | SPACED | CONTAINER | ASIDE << MARKS_AT,
-    "form": Tag.FORM | BLOCK | CONTAINER,
+    "nav": Tag.NAV | NAMED | BLOCK | SPACED | CONTAINER | NAVIGATION << MARKS_AT,
+    "menu": Tag.UL | NAMED | BLOCK | SPACED | CONTAINER,
+    "header": Tag.HEADER | NAMED | BLOCK | SPACED | CONTAINER | HEADER << MARKS_AT,
+    "footer": Tag.FOOTER | NAMED | BLOCK | SPACED | CONTAINER | FOOTER << MARKS_AT,
+    "aside": Tag.ASIDE | NAMED | BLOCK | SPACED | CONTAINER | ASIDE << MARKS_AT,
+    "form": Tag.FORM | NAMED | BLOCK | CONTAINER,
     "blockquote": Tag.BLOCKQUOTE | BLOCK | SPACED | CONTAINER,
     "figure": Tag.FIGURE | BLOCK | SPACED | CONTAINER,
     "pre": Tag.PRE | BLOCK | SPACED | CONTAINER | PRE << MARKS_AT,
     "listing": Tag.PRE | BLOCK | SPACED | CONTAINER | PRE << MARKS_AT,
-    "ul": Tag.UL | BLOCK | SPACED | CONTAINER,
-    "ol": Tag.OL | BLOCK | SPACED | CONTAINER,
-    "dl": Tag.DL | BLOCK | SPACED | CONTAINER,
+    "ul": Tag.UL | NAMED | BLOCK | SPACED | CONTAINER,
+    "ol": Tag.OL | NAMED | BLOCK | SPACED | CONTAINER,
+    "dl": Tag.DL | NAMED | BLOCK | SPACED | CONTAINER,
     "li": Tag.LI | BLOCK | CONTAINER,
     "dt": Tag.DT | BLOCK | CONTAINER,
     "dd": Tag.DD | BLOCK | CONTAINER,
-    "table": Tag.TABLE | BLOCK | SPACED | CONTAINER,
+    "table": Tag.TABLE | NAMED | BLOCK | SPACED | CONTAINER,
     "tr": Tag.TR | BLOCK | CONTAINER,
-    "td": Tag.TD | BLOCK | CONTAINER | CELL << MARKS_AT,
+    "td": Tag.TD | NAMED | BLOCK | CONTAINER | CELL << MARKS_AT,
     "th": Tag.TH | BLOCK | CONTAINER | CELL << MARKS_AT,
-    **dict.fromkeys((f"h{level}" for level in range(1, 7)), Tag.HEADING | BLOCK | SPACED | CONTAINER | HEADING << MARKS_AT),
+    **dict.fromkeys(
+        (f"h{level}" for level in range(1, 7)), Tag.HEADING | BLOCK | SPACED | CONTAINER | HEADING << MARKS_AT
+    ),
     **dict.fromkeys(("address", "center", "details", "dialog", "dir", "fieldset", "hgroup"), Tag.OTHER_BLOCK | BLOCK),
     **dict.fromkeys(("figcaption", "caption", "legend", "summary", "tbody", "thead"), Tag.OTHER_BLOCK | BLOCK),
     **dict.fromkeys(("tfoot", "optgroup", "option", "frameset"), Tag.OTHER_BLOCK | BLOCK),
@@ -144,20 +153,23 @@ ROLES = {
     "main": MAIN,
     "article": ARTICLE,
 }
-# Words of `class` and `id`, in pinyin too, and how words begin. After resiliparse's and Readability's expressions.
-WORDS = (
-    "ad ads adsense adv banner bottombar breadcrumb breadcrumbs caidan copyright crumb crumbs daohang dibu docnav "
-    "dropdown foot footer footnav globalnav guanggao gotop lightbox links login logo mainnav masthead megamenu menu "
-    "menubar menus mianbaoxie minicart mobilenav modal nav newsletter overlay pager pages paging pagination popup promo "
-    "promoted register related search searchbar searchbox searchform share sharing shoucang sidebar sidenav signin "
-    "signup sitemap skip skiplink skiplinks social socialmedia sphinxsidebar sponsor sponsored submenu subnav subscribe "
-    "tabs toolbar topbar topmenu topnav widget widgets youqing"
-).split()
-STEMS = "navbar navig navhead navfoot navmenu breadcrumb footer sidebar cookie advert paginat sharethis addthis".split()
-HIDDEN_WORDS = "hidden invisible hide".split()
-# A wrapper says what it wraps, a layout what it stands beside: neither is it.
-EXCUSES = "wrap wrapper has with without no layout".split()
-EXCUSE = 1 << 30
+EXCUSE, ALONE = 1 << 30, 1 << 29  # takes the others back; holds only of a class or id that is nothing but the word
+# Words of `class` and `id`, some in pinyin. After the expressions of resiliparse and of Readability.
+VOCABULARY = {
+    HINTED: (
+        "ad ads adsense adv bottombar breadcrumb breadcrumbs caidan copyright crumb crumbs daohang dibu docnav foot "
+        "footer footnav globalnav gotop guanggao lightbox links login logo mainnav megamenu menu menubar menus "
+        "mianbaoxie minicart mobilenav modal nav newsletter overlay pager pages paging pagination popup search "
+        "searchbar searchbox searchform share sharing shoucang sidenav signin signup sitemap skip skiplink skiplinks "
+        "social socialmedia sponsor sponsored submenu subnav subscribe toolbar topbar topmenu topnav youqing"
+    ),
+    ASIDE: "aside banner dropdown masthead promo promoted related sidebar sphinxsidebar tabs widget widgets",
+    HIDDEN | ALONE: "hidden invisible hide",
+    # A wrapper says what it wraps, a layout what it stands beside: neither is it. A section is named by its heading.
+    EXCUSE: "wrap wrapper has with without no layout",
+    EXCUSE | ALONE: "section",
+}
+BEGINNINGS = "navbar navig navhead navfoot navmenu breadcrumb footer cookie advert paginat sharethis addthis"  # HINTED
 
 
 class HtmlTables(NamedTuple):
@@ -186,9 +198,9 @@ def html_tables() -> HtmlTables:
     entries = {hash_of_name(name, OF_TAG): value for name, value in ELEMENTS.items()}
     entries |= {hash_of_name(name, OF_REFERENCE): packed(text) for name, text in html.entities.html5.items()}
     entries |= {hash_of_name(name, OF_ROLE): marks for name, marks in ROLES.items()}
-    entries |= {hash_of_name(stem, OF_LEADING): HINTED for stem in STEMS}
-    for words, value in ((WORDS, HINTED), (HIDDEN_WORDS, HIDDEN), (EXCUSES, EXCUSE)):
-        entries |= {hash_of_name(word, OF_WORD): value for word in words}
+    entries |= {hash_of_name(beginning, OF_BEGINNING): HINTED for beginning in BEGINNINGS.split()}
+    for value, words in VOCABULARY.items():
+        entries |= {hash_of_name(word, OF_WORD): value for word in words.split()}
     keys = hash_table(len(entries))
     values = np.zeros(len(keys), np.int64)
     for key, value in entries.items():

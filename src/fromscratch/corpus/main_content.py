@@ -8,21 +8,35 @@ Lengths are bytes of UTF-8, since a Han character of three says about as much as
 import numpy as np
 from numpy.typing import NDArray
 
-from fromscratch.corpus.html import BULLET, NEW_CELL, NEW_LINE, NEW_PARAGRAPH, Block, Page
-from fromscratch.corpus.html_tables import ARTICLE, ASIDE, CELL, FOOTER, HEADER, HEADING, HIDDEN, HINTED, MAIN, NAVIGATION, PRE
+from fromscratch.corpus.html import BULLET, NEW_CELL, NEW_LINE, NEW_PARAGRAPH, Block, Page, Table
+from fromscratch.corpus.html_syntax import Bytes
+from fromscratch.corpus.html_tables import (
+    ARTICLE,
+    ASIDE,
+    CELL,
+    FOOTER,
+    HEADER,
+    HEADING,
+    HIDDEN,
+    HINTED,
+    MAIN,
+    NAVIGATION,
+    PRE,
+)
 from fromscratch.corpus.kernels import kernel
 
 __all__ = ["choose_texts"]
 
-Bytes = NDArray[np.uint8]
-Table = NDArray[np.int32]
 Scores = NDArray[np.float64]
 
 MAIN_SHARE = 0.25  # of a page's own words that its <main> must have to be taken at its word
+MOST = 0.75  # of a page's own words: a section with so many is the content, whatever it is called
 DECAY = 0.75  # of what is around a block, from one block to the next
 REACH = 150.0  # bytes beyond which a block counts no more for its neighbours
-LINK_COST = 3.0  # what a byte in a link counts against bytes outside
+LINK_COST = 0.5  # what a byte in a link counts against bytes outside
 BLOCK_COST = 10.0  # a block must have this many bytes to speak for itself
+ASIDE_COST = 40.0  # more bytes that a block in a header or beside the content must have
+SECTIONS = HEADER | ASIDE | NAVIGATION | FOOTER | HINTED | HIDDEN | MAIN | ARTICLE
 CELL_LIMIT = 100  # bytes of table cells that share a line
 DEEPEST_INDENT = 8
 
@@ -58,64 +72,86 @@ def choose(blocks: Table) -> NDArray[np.bool_]:
 
     A section that is named as boilerplate goes, unless most of the page's own words are in it.
     """
-    total = named = main = 0.0
+    total = named = aside = main = hidden = 0.0
     for row in range(len(blocks)):
         words = own_words(blocks[row])
         marks = blocks[row, Block.MARKS]
-        if marks & (HIDDEN | NAVIGATION):
+        if marks & HIDDEN:
+            hidden += words
+            continue
+        if marks & NAVIGATION:
             continue
         total += words
-        if marks & (HINTED | ASIDE | FOOTER):
+        if marks & (HEADER | ASIDE):
+            aside += words
+        if marks & (HINTED | FOOTER):
             named += words
         elif marks & MAIN:
             main += words
-    barred = HIDDEN | NAVIGATION
-    if named < 0.75 * total:
-        barred |= HINTED | ASIDE | FOOTER
+    barred = NAVIGATION
+    if hidden < MOST * (total + hidden):
+        barred |= HIDDEN
+    if named < MOST * total:
+        barred |= HINTED | FOOTER
     only_main = main > MAIN_SHARE * total
-    scores = np.zeros(len(blocks))
-    for row in range(len(blocks)):
+    scores = np.full(len(blocks), -np.inf)
+    row = 0
+    while row < len(blocks):
+        last = row  # of the cells that share a line, which are judged as one
+        while last + 1 < len(blocks) and is_joined(blocks[last + 1], blocks[last]):
+            last += 1
         marks = blocks[row, Block.MARKS]
-        if marks & barred or (only_main and not marks & MAIN):
-            scores[row] = -np.inf
-        else:
-            scores[row] = score(blocks[row])
-    return warmed(scores)
+        if not marks & barred and (marks & MAIN or not only_main):
+            value = 0.0
+            for each in range(row, last + 1):
+                value += score(blocks[each], aside < MOST * total)
+            scores[row : last + 1] = value / (last + 1 - row)
+        row = last + 1
+    return warmed(blocks, scores)
+
+
+@kernel
+def is_joined(block: Table, before: Table) -> bool:
+    """Whether a block is a cell on one line with the cell before."""
+    return bool(block[Block.LEAD] == NEW_CELL and block[Block.END] - before[Block.START] <= CELL_LIMIT)
 
 
 @kernel
 def own_words(block: Table) -> int:
     """Bytes of text outside of links."""
-    return block[Block.END] - block[Block.START] - block[Block.LINKED_BYTES]
+    return int(block[Block.END] - block[Block.START] - block[Block.LINKED_BYTES])
 
 
 @kernel
-def score(block: Table) -> float:
+def score(block: Table, has_asides: bool) -> float:
     """Bytes that speak for a block, less what speaks against it."""
     marks = block[Block.MARKS]
     cost = 0.0 if marks & (HEADING | PRE) else 2.0 if marks & CELL else BLOCK_COST
-    value = own_words(block) - LINK_COST * block[Block.LINKED_BYTES] - cost
-    if marks & HEADER and not marks & ARTICLE:
-        value -= 2 * BLOCK_COST
+    value = own_words(block) - LINK_COST * int(block[Block.LINKED_BYTES]) - cost
+    if has_asides and marks & (HEADER | ASIDE) and not marks & ARTICLE:
+        value -= ASIDE_COST
     return value
 
 
 @kernel
-def warmed(scores: Scores) -> NDArray[np.bool_]:
-    """Where a block and what is around it come out above zero; what is barred separates its neighbours."""
+def warmed(blocks: Table, scores: Scores) -> NDArray[np.bool_]:
+    """Where a block and what is around it come out above zero; sections that pages set apart do not chill others."""
     around = np.zeros(len(scores))
     for direction in (1, -1):
         warmth = 0.0
         row = 0 if direction == 1 else len(scores) - 1
+        section = 0
         for _ in range(len(scores)):
-            around[row] += warmth
-            value = max(scores[row], -REACH)
-            warmth = min(max(warmth * DECAY + value, -REACH), REACH)
+            here = blocks[row, Block.MARKS] & SECTIONS
+            if here != section:
+                warmth = 0.0 if (here | section) & (HEADER | ASIDE) else max(warmth, 0.0)
+                section = here
+            around[row] += DECAY * warmth
+            warmth *= DECAY
+            if scores[row] > -np.inf:
+                warmth = min(max(warmth + scores[row], -REACH), REACH)
             row += direction
-    keep = np.zeros(len(scores), np.bool_)
-    for row in range(len(scores)):
-        keep[row] = scores[row] > -np.inf and scores[row] + around[row] * DECAY > 0
-    return keep
+    return scores + around > 0
 
 
 @kernel
@@ -131,7 +167,7 @@ def write_blocks(text: Bytes, blocks: Table, keep: NDArray[np.bool_], written: B
             lead = block[Block.LEAD]
             if row - last > 1:
                 lead = NEW_PARAGRAPH
-            elif lead == NEW_CELL and block[Block.END] - blocks[last, Block.START] > CELL_LIMIT:
+            elif lead == NEW_CELL and not is_joined(block, blocks[last]):
                 lead = NEW_LINE
             if lead == NEW_CELL:
                 written[length] = 0x09

@@ -1,9 +1,10 @@
 """One HTML page to text, and the child process in which pages are parsed so that a poisonous one harms nobody else.
 
-The child is started as `python -m fromscratch.corpus.markup KIND` by `corpus.extract`. It reads a group of pages from stdin
-and answers each on stdout as soon as it is done, so that its parent knows over which page it died.
+The child is started as `python -m fromscratch.corpus.markup KIND` by `corpus.extract`. It reads a group of pages from
+stdin and answers each on stdout as soon as it is done, so that its parent knows over which page it died.
 """
 
+import importlib
 import re
 import signal
 import struct
@@ -61,13 +62,12 @@ def _lower_lists(tree: HTMLTree) -> None:
 
 def precise_text(html: str) -> tuple[str | None, str]:
     """Title and text of a page by trafilatura (Barbaresi, 2021), set for precision; a fragment is taken whole."""
-    from trafilatura import extract  # an optional extra, and slow to load
-
     if DOCUMENT.search(html, 0, DOCUMENT_WITHIN) is None:
         return html_text(html)
     title = HTMLTree.parse(html).title
-    text = extract(html, favor_precision=True, include_comments=False, deduplicate=True)
-    return " ".join(title.split()) or None, text or ""
+    trafilatura = importlib.import_module("trafilatura")  # an optional extra, and slow to load
+    text = trafilatura.extract(html, favor_precision=True, include_comments=False, deduplicate=True)
+    return " ".join((title or "").split()) or None, text or ""
 
 
 def main(kind: str) -> None:

@@ -17,7 +17,7 @@ from fromscratch.corpus.characters import character_tables
 from fromscratch.corpus.documents import DOCUMENTS
 from fromscratch.corpus.duplicate_settings import DuplicateSettings
 from fromscratch.corpus.duplicates import content_digests, minhash_keys
-from fromscratch.corpus.extract import extract_text
+from fromscratch.corpus.extract import compile_extraction, extract_text
 from fromscratch.corpus.filters.filter import Batch
 from fromscratch.corpus.kernels import measure
 from fromscratch.corpus.language import CODE
@@ -82,6 +82,7 @@ def write_shard(job: ShardJob) -> ReadTask:
 
 def compile_kernels(settings: CorpusSettings) -> None:
     """Run the kernels of `write_shard` once, so that worker processes find the machine code on disk."""
+    compile_extraction()
     texts = pa.array(["a text", ""], pa.large_string())
     measure_texts(texts)
     minhash_keys(texts, settings.duplicates)
