@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import get_args
 
 from fromscratch.core.settings import Settings
+from fromscratch.corpus.filters.contamination import Contamination
 from fromscratch.corpus.filters.correction import Correction
 from fromscratch.corpus.filters.filter import Filter
 from fromscratch.corpus.filters.language import Language
@@ -50,6 +51,9 @@ class Cascade(Settings):
 
     privacy: Privacy | None = Privacy()
     """Personal numbers and addresses are masked; lists of them go."""
+
+    contamination: Contamination | None = Contamination()
+    """Documents that share an n-gram with a benchmark go."""
 
     def present(self) -> Iterator[tuple[str, Filter]]:
         """Name and filter, in order, without those that are absent."""
