@@ -24,6 +24,7 @@ Result = TypeVar("Result")
 
 RETRIES = 20  # of one task: more nodes are not lost over one shard, but a task may kill every worker it is given to
 AHEAD = 2  # tasks for each core of the cluster: none waits for the driver, and millions do not fill its memory
+CONNECT_SECONDS = 20.0
 OBJECT_STORE_BYTES = 100_000_000  # of a Ray started here: tasks and results are small, pages never travel
 
 
@@ -87,19 +88,34 @@ def _connect(machine: Machine) -> None:
     if machine.address is None:
         settings |= {"num_cpus": machine.worker_count, "object_store_memory": OBJECT_STORE_BYTES}
         settings |= {"include_dashboard": False}
+    _refuse_silence(machine.address)
     is_main = threading.current_thread() is threading.main_thread()
     stopping = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**settings)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise FromScratchError(
-            f"`machine.address` = {machine.address!r}: no Ray cluster answers ({str(error).splitlines()[0]})",
-            "start one with `ray start --head` here and `ray start --address=HOST:6379` on the other nodes; "
-            "without an address, Ray is started on this machine alone",
-        ) from None
+        raise _no_cluster(machine.address, error) from None
     finally:
         if is_main:  # ray.init puts a handler of its own over ours
             signal.signal(signal.SIGTERM, stopping)
+
+
+def _refuse_silence(address: str | None) -> None:
+    """Ray itself would ask an address where nobody listens for many minutes."""
+    host, colon, port = (address or "").rpartition(":")
+    if colon and port.isdigit() and "//" not in host:
+        try:
+            socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+        except OSError as error:
+            raise _no_cluster(address, error) from None
+
+
+def _no_cluster(address: str | None, error: Exception) -> FromScratchError:
+    return FromScratchError(
+        f"`machine.address` = {address!r}: no Ray cluster answers ({str(error).splitlines()[0]})",
+        "start one with `ray start --head` here and `ray start --address=HOST:6379` on the other nodes; "
+        "without an address, Ray is started on this machine alone",
+    )
 
 
 def _origin() -> Origin:
