@@ -235,21 +235,21 @@ def all_grams(
 
 @kernel
 def gram_key(gram: np.uint64, length: int) -> np.uint64:
-    """Key of an n-gram's own probability."""
-    return spread(gram + np.uint64(length))
+    """Key of an n-gram's own probability; its upper bits tell the slot."""
+    return (gram + np.uint64(length)) * GRAM_FACTOR
 
 
 @kernel
 def context_key(gram: np.uint64, length: int) -> np.uint64:
     """Key of what an n-gram leaves to those that were not seen after it."""
-    return spread((gram ^ CONTEXT) + np.uint64(length))
+    return ((gram ^ CONTEXT) + np.uint64(length)) * GRAM_FACTOR
 
 
 @kernel
-def place_of(table: Hashes, key: np.uint64) -> int:
-    """The slot that holds the key, or the empty one where it belongs; the table has a power of two of them."""
+def place_of(table: Hashes, key: np.uint64, shift: np.uint64) -> int:
+    """The slot that holds the key, or the empty one where it belongs; the table has 2^(64 - shift) of them."""
     mask = np.uint64(len(table) - 1)
-    slot = key & mask
+    slot = key >> shift
     while table[slot] != 0 and (table[slot] ^ key) & TABLE_KEY:
         slot = (slot + np.uint64(1)) & mask
     return int(slot)
@@ -258,9 +258,10 @@ def place_of(table: Hashes, key: np.uint64) -> int:
 @kernel
 def fill_table(table: Hashes, grams: Hashes, values: NDArray[np.uint16], length: int, of_contexts: bool) -> None:
     """Put the values of n-grams of a length under the upper 48 bits of their keys; an empty slot is 0."""
+    shift = np.uint64(64 - round(math.log2(len(table))))
     for at in range(len(grams)):
         key = context_key(grams[at], length) if of_contexts else gram_key(grams[at], length)
-        table[place_of(table, key)] = (key & TABLE_KEY) | np.uint64(values[at])
+        table[place_of(table, key, shift)] = (key & TABLE_KEY) | np.uint64(values[at])
 
 
 @kernel
@@ -274,6 +275,7 @@ def negative_logs(
     """
     units = np.empty(longest(offsets), np.uint64)
     sums, counts = np.zeros(len(offsets) - 1, np.float64), np.zeros(len(offsets) - 1, np.int64)
+    shift = np.uint64(64 - round(math.log2(len(table))))
     grams, before = np.empty(MOST_ORDER + 1, np.uint64), np.empty(MOST_ORDER + 1, np.uint64)
     for document in range(len(offsets) - 1):
         count = read_units(data, offsets[document], offsets[document + 1], classes, lower, False, units)
@@ -286,14 +288,15 @@ def negative_logs(
             for length in range(2, order + 1):
                 grams[length] = join(before[length - 1], units[at])
             for length in range(order, 0, -1):
-                slot = table[place_of(table, gram_key(grams[length], length))]
+                slot = table[place_of(table, gram_key(grams[length], length), shift)]
                 if slot:
                     total += int(slot & TABLE_VALUE)
                     break
                 if length == 1:
                     total += unknown
                 else:
-                    total += int(table[place_of(table, context_key(before[length - 1], length - 1))] & TABLE_VALUE)
+                    context = context_key(before[length - 1], length - 1)
+                    total += int(table[place_of(table, context, shift)] & TABLE_VALUE)
             for length in range(1, order):
                 before[length] = grams[length]
         sums[document], counts[document] = total / LOG_STEPS, count

@@ -23,7 +23,7 @@ Labels = NDArray[np.int32]
 
 RATE = 0.2
 GRAMS_OF_CERTAINTY = 1000  # a text of more is as certain as one of so many, which is what training pieces have at most
-CALIBRATION_STEPS = 30
+CALIBRATION_STEPS, LEAST_STEP = 30, 1e-9
 BINS = 10
 
 
@@ -102,13 +102,21 @@ def _calibrated(model: LinearModel, found: Floats, labels: Labels) -> LinearMode
     inputs[:, np.arange(classes - 1), np.arange(1, classes)] = 1
     none = change = np.eye(1, classes)[0]
     hits = np.arange(1, classes) == labels[:, None]
+
+    def loss(change: Floats) -> float:
+        right = _softmax(inputs @ change)[np.arange(len(labels)), labels]
+        return float(-(importance * np.log(np.maximum(right, 1e-300))).sum() + ((change - none) ** 2).sum() / 2)
+
     for _ in range(CALIBRATION_STEPS):
         guesses = _softmax(inputs @ change)[:, 1:]
         slope = np.einsum("tc,tcp->p", (guesses - hits) * importance[:, None], inputs) + change - none
         mean = np.einsum("tc,tcp->tp", guesses, inputs)
         curve = np.einsum("tc,tcp,tcq->pq", guesses * importance[:, None], inputs, inputs)
         curve += np.eye(classes) - np.einsum("tp,tq->pq", mean * importance[:, None], mean)
-        change = change - np.linalg.solve(curve, slope)
+        step = np.linalg.solve(curve, slope)
+        while loss(change - step) > loss(change) and np.abs(step).max() > LEAST_STEP:
+            step /= 2  # far from the optimum a whole step may lead away
+        change = change - step
     scale, offsets = change[0], change[1:]
     return LinearModel(
         (model.weights * scale).astype(np.float32), (model.biases * scale + offsets).astype(np.float32), {}

@@ -36,7 +36,8 @@ class Trained(LinearSettings):
     kind: Literal["trained"] = "trained"
 
     good: tuple[str, ...] = Field(min_length=1)
-    """Names of `corpus.examples`: text as it should be."""
+    """Names of `corpus.examples`: text as it should be, of every kind that is to stay. Where an encyclopedia was all
+    that was good and a crawl all that was bad, the model took Shakespeare for a crawl."""
 
     bad: tuple[str, ...] = Field(min_length=1)
     """Names of `corpus.examples`: text as it should not be."""
