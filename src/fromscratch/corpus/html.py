@@ -339,7 +339,7 @@ def break_line(walk: Walk) -> None:
 def begin_item(tag: int, stack: Table, now: Values) -> None:
     """How the first block of an item, row or cell is set off and marked."""
     if tag == Tag.UL or tag == Tag.OL or tag == Tag.TABLE:
-        now[Now.FRESH] = 1
+        now[Now.FRESH] = stack[now[Now.DEPTH] - 1, Open.LEVEL] < 2  # a list within a list is not set off
     elif tag == Tag.LI or tag == Tag.TR or tag == Tag.DT or tag == Tag.DD:
         if not now[Now.FRESH]:
             now[Now.LEAD] = NEW_LINE
@@ -419,12 +419,13 @@ def read_end_tag(data: Bytes, at: int, end: int, walk: Walk) -> int:
 def drop_permalink(walk: Walk) -> None:
     """Take back a link that is nothing but #, ¶ or §, by which headings link to themselves."""
     text, now = walk.text, walk.now
-    start, length = max(now[Now.LINK_START], now[Now.START]), now[Now.LENGTH]
+    begun, length = max(now[Now.LINK_START], now[Now.START]), now[Now.LENGTH]
+    start = begun + (length > begun and text[begun] == BLANK)
     if (length - start == 1 and text[start] == 0x23) or (
         length - start == 2 and text[start] == 0xC2 and (text[start + 1] == 0xB6 or text[start + 1] == 0xA7)
     ):
-        now[Now.LENGTH] = start
-        now[Now.LINKED_BYTES] -= length - start
+        now[Now.LENGTH], now[Now.SPACE] = begun, start - begun
+        now[Now.LINKED_BYTES] -= length - begun
 
 
 @kernel

@@ -135,23 +135,30 @@ def score(block: Table, has_asides: bool) -> float:
 
 @kernel
 def warmed(blocks: Table, scores: Scores) -> NDArray[np.bool_]:
-    """Where a block and what is around it come out above zero; sections that pages set apart do not chill others."""
-    around = np.zeros(len(scores))
-    for direction in (1, -1):
-        warmth = 0.0
-        row = 0 if direction == 1 else len(scores) - 1
-        section = 0
-        for _ in range(len(scores)):
+    """Where a block and what is around it come out above zero.
+
+    A block of links belongs to the text before it, as "see also" does, and is not warmed by the text after it, which
+    it may be the menu of. Sections that pages set apart do not chill others.
+    """
+    around = np.zeros((2, len(scores)))
+    for side in range(2):
+        warmth, section = 0.0, 0
+        for step in range(len(scores)):
+            row = len(scores) - 1 - step if side else step
             here = blocks[row, Block.MARKS] & SECTIONS
             if here != section:
                 warmth = 0.0 if (here | section) & (HEADER | ASIDE) else max(warmth, 0.0)
                 section = here
-            around[row] += DECAY * warmth
             warmth *= DECAY
+            around[side, row] = warmth
             if scores[row] > -np.inf:
                 warmth = min(max(warmth + scores[row], -REACH), REACH)
-            row += direction
-    return scores + around > 0
+    keep = np.zeros(len(scores), np.bool_)
+    for row in range(len(scores)):
+        before, after = around[0, row], around[1, row]
+        is_linked = own_words(blocks[row]) < blocks[row, Block.LINKED_BYTES]
+        keep[row] = scores[row] + (before + min(after, 0.0) if is_linked else before + after) > 0
+    return keep
 
 
 @kernel
