@@ -272,7 +272,9 @@ def measure_words(points: Points, classes: Classes, lower: Lower, row: Row) -> t
     begun = core = 0  # core: what the word has so far, HAN, or LETTER for other letters and digits, or 0
     hashed = HASH_START
     in_word = has_letter = stopped = closed = False  # stopped: after a full stop or the like; closed: whatever follows
-    for at in range(len(points) + 1):
+    following = 0
+    while following <= len(points):
+        at, following = following, following + 1
         point = points[at] if at < len(points) else LINE_FEED
         kind = class_of(classes, point)
         is_space = (kind & SPACE) != 0
@@ -302,6 +304,14 @@ def measure_words(points: Points, classes: Classes, lower: Lower, row: Row) -> t
         if dots == 3 or point == ELLIPSIS:
             ellipses += 1
             dots = 0
+        if kind_core == LETTER:  # more letters and digits change nothing but the hash: most of a text is these
+            while following < len(points):
+                kind = class_of(classes, points[following])
+                if not kind & (LETTER | DIGIT) or kind & HAN:
+                    break
+                has_letter = has_letter or (kind & LETTER) != 0
+                hashed = (hashed ^ np.uint64(points[following])) * HASH_FACTOR
+                following += 1
     row[Metric.WORDS] = words
     row[Metric.MEAN_WORD_CHARACTERS] = share(characters, words)
     row[Metric.SYMBOL_WORD_RATIO] = share(max(number_signs, ellipses), words)
