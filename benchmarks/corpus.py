@@ -1,7 +1,7 @@
 """The corpus stage beside datatrove on the same pages, single process: ratios of CPU time, then agreement rule by rule.
 
-    python benchmarks/corpus.py [--crawl formasaurus-0.10.0.tar.gz] [--documentation FOLDER] [--megabytes 20]
-                                [--agreement-megabytes 100] [--rounds 3] [--peer-python PYTHON]
+    python benchmarks/corpus.py [--crawl formasaurus-0.10.0.tar.gz] [--documentation FOLDER] [--megabytes 40]
+                                [--agreement-megabytes 100] [--extraction KIND] [--rounds 3] [--peer-python PYTHON]
 
 FOLDER is what `dpkg-deb -x` made of python3.11-doc and the like; without either option the pages of tests/fixtures are
 all there is. Half of the pages' bytes, evenly chosen, come from either. datatrove runs in an environment of its own,
@@ -24,6 +24,7 @@ import tempfile
 import time
 import venv
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, get_args
 
@@ -51,8 +52,21 @@ HERE = Path(__file__).parent
 TESTS = HERE.parent / "tests"
 TRAFILATURA = "trafilatura==2.3.1"
 BANDS, ROWS = 14, 8  # datatrove's
-# The filters with rules of Gopher, C4 and FineWeb; the language is given.
-RULE_FILTERS = ("language", "quality", "correction")
+# Ours beside the peer's: one pass measures what all rules of Gopher and FineWeb and C4's on pages need; what lines of a
+# page go, for which C4 has rules as well, is the work of another filter.
+RULES = (
+    (
+        "Gopher's and FineWeb's rules",
+        ("quality",),
+        ("GopherRepetitionFilter", "GopherQualityFilter", "FineWebQualityFilter"),
+    ),
+    (
+        "these and C4's",
+        ("quality", "correction"),
+        ("GopherRepetitionFilter", "GopherQualityFilter", "FineWebQualityFilter", "C4QualityFilter"),
+    ),
+    ("these, until one drops", ("quality", "correction"), ("until",)),
+)
 VARIANTS = ("own", "spaces", "tidy")  # of datatrove's verdicts: see `verdicts` in peers/datatrove_side.py
 OUR_REPEATS = 3  # of what takes a hundredth of the peer's time
 
@@ -99,20 +113,22 @@ PUBLISHED = (
 )
 CLASSES = {
     "words": "gone once datatrove splits words at white space, as ours does: to spaCy punctuation and n't are words",
-    "once": "nothing comes twice, and datatrove takes a phrase that comes once for the most frequent one",
     "lines": "gone once, besides, no line has white space around it and empty ones do not count, as with ours",
     "other": "left then; docs/decisions/words-of-rules.md tells what they are",
 }
 JUDGED_BYTES = 60_000  # of a text at most, as datatrove takes its time over long ones
-LEAST_WORDS = 50  # Gopher's: with fewer a document goes whatever other rules say
+# Of top n-grams. With fewer words, with which Gopher drops a document anyway, datatrove takes a phrase that comes once
+# for the most frequent one, and ours none.
+LEAST_WORDS = 50
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--crawl", type=Path)
     options.add_argument("--documentation", type=Path)
-    options.add_argument("--megabytes", type=float, default=20)
+    options.add_argument("--megabytes", type=float, default=40)
     options.add_argument("--agreement-megabytes", type=float, default=100)
+    options.add_argument("--extraction", help="the `kind` of corpus.extraction; absent, the default")
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--peer-python", type=Path)
     asked = options.parse_args()
@@ -120,7 +136,7 @@ def main() -> None:
         folder = Path(name)
         pages = list(chosen(asked.crawl, asked.documentation, asked.megabytes * 1e6))
         html_bytes = sum(len(content) for _, content in pages)
-        texts = english_texts(pages, folder)  # which also compiles the kernels, before any clock runs
+        texts = english_texts(pages, folder, asked.extraction)  # which also compiles the kernels, before any clock runs
         text_bytes = pc.sum(pc.binary_length(texts)).as_py()
         with Peer(asked.peer_python or peer_python()) as peer:
             print(
@@ -128,9 +144,9 @@ def main() -> None:
             )
             print(f"{len(pages):,} pages, {html_bytes / 1e6:.1f} MB of HTML; {len(texts):,} English texts, ", end="")
             print(f"{text_bytes / 1e6:.2f} MB; medians of {asked.rounds} interleaved rounds", flush=True)
-            compare(peer, folder, texts, asked.rounds, html_bytes, text_bytes)
+            compare(peer, folder, texts, asked, html_bytes, text_bytes)
             more = list(chosen(asked.crawl, asked.documentation, asked.agreement_megabytes * 1e6))
-            agree(peer, folder / "agreement", english_texts(more, folder / "agreement", JUDGED_BYTES))
+            agree(peer, folder / "agreement", english_texts(more, folder / "agreement", asked.extraction, JUDGED_BYTES))
 
 
 def chosen(crawl: Path | None, documentation: Path | None, most_bytes: float) -> Iterator[tuple[str, bytes]]:
@@ -171,21 +187,24 @@ def write_warc(path: Path, pages: Sequence[tuple[str, bytes]]) -> None:
             file.write(head.encode() + payload + b"\r\n\r\n")
 
 
-def our_pipeline(warc: Path, run: Path) -> float:
+def our_pipeline(warc: Path, run: Path, extraction: str | None) -> float:
     """CPU seconds of the stage `corpus`, from the WARC file to the finished artifact."""
     tree = load_recipe_tree(TESTS / "recipes" / "tiny.toml")
     source = {"kind": "files", "path": str(warc), "domain": "web", "license": "LicenseRef-unknown"}
     tree |= {"machine": {"workers": 1}, "corpus": {"sources": {"pages": source}}}
+    tree["corpus"] |= {"extraction": {"kind": extraction}} if extraction else {}
     recipe = validate_settings(Recipe, tree, "the benchmark's recipe")
     begun = cpu_seconds()
     run_stages(recipe, run, until="corpus")
     return cpu_seconds() - begun
 
 
-def english_texts(pages: Sequence[tuple[str, bytes]], folder: Path, most_bytes: int = 2**31) -> Texts:
+def english_texts(
+    pages: Sequence[tuple[str, bytes]], folder: Path, extraction: str | None, most_bytes: int = 2**31
+) -> Texts:
     """What our corpus stage takes for English, kept or not; also written into the folder, as are the pages."""
     write_warc(folder / "warc" / "pages.warc", pages)
-    our_pipeline(folder / "warc", folder / "first")
+    our_pipeline(folder / "warc", folder / "first", extraction)
     found = pa.concat_tables(read_documents(folder / "first" / "corpus", ("text", "language"), keep_only=False))
     sizes = pc.binary_length(found["text"])
     fitting = pc.and_(pc.greater(sizes, 0), pc.less_equal(sizes, most_bytes))
@@ -194,12 +213,12 @@ def english_texts(pages: Sequence[tuple[str, bytes]], folder: Path, most_bytes: 
     return texts.combine_chunks()
 
 
-def our_rules(texts: Texts) -> None:
+def our_rules(texts: Texts, filters: Sequence[str]) -> None:
     """Measuring and judging, as in the cascade, of texts that are known to be English."""
     others = [
         name
         for name, field in Cascade.model_fields.items()
-        if name not in RULE_FILTERS and type(None) in get_args(field.annotation)
+        if name not in filters and type(None) in get_args(field.annotation)
     ]
     cascade = Cascade.model_validate(dict.fromkeys(others))
 
@@ -265,35 +284,35 @@ def peer_python() -> Path:
     return python
 
 
-def compare(peer: Peer, folder: Path, texts: Texts, rounds: int, html_bytes: int, text_bytes: int) -> None:
+def compare(
+    peer: Peer, folder: Path, texts: Texts, asked: argparse.Namespace, html_bytes: int, text_bytes: int
+) -> None:
     minhash = DuplicateSettings(bands=BANDS, rows=ROWS)
-    our_rules(texts[:8])
+    path = str(folder / "texts.parquet")
+    ours: dict[str, list[float]] = {}
+    theirs: dict[str, list[float]] = {}
+    our_rules(texts[:8], ("quality", "correction"))
     minhash_keys(texts[:8], minhash)
-    titles = (
-        "whole pipeline",
-        "rules, until one drops",
-        "rules, each on every text",
-        f"MinHash, {BANDS} × {ROWS} values",
-    )
-    theirs: dict[str, list[float]] = {title: [] for title in titles}
-    ours: dict[str, list[float]] = {title: [] for title in titles}
-    for number in range(rounds):
-        theirs[titles[0]].append(peer.ask("pipeline", warc=str(folder / "warc"))["cpu_seconds"])
-        ours[titles[0]].append(our_pipeline(folder / "warc", folder / f"run-{number}"))
-        found = peer.ask("rules", texts=str(folder / "texts.parquet"))["cpu_seconds"]
-        own = seconds(lambda: our_rules(texts))  # one pass measures everything, whatever the first rule says
-        for title, kind in ((titles[1], "first"), (titles[2], "each")):
-            theirs[title].append(found[kind])
-            ours[title].append(own)
-        theirs[titles[3]].append(peer.ask("signatures", texts=str(folder / "texts.parquet"))["cpu_seconds"])
-        ours[titles[3]].append(seconds(lambda: minhash_keys(texts, minhash)))
-    print(f"\n{'':>28} {'ours':>9} {'datatrove':>10}  MB of HTML or text a CPU second; ratio (range)")
-    for title in titles:
-        size = (html_bytes if title == titles[0] else text_bytes) / 1e6
-        ratios = sorted(their / our for our, their in zip(ours[title], theirs[title], strict=True))
-        rates = [size / statistics.median(each[title]) for each in (ours, theirs)]
+    for number in range(asked.rounds):
+        our_seconds = {"whole pipeline": our_pipeline(folder / "warc", folder / f"run-{number}", asked.extraction)}
+        peer_seconds = {"whole pipeline": peer.ask("pipeline", warc=str(folder / "warc"))["cpu_seconds"]}
+        by_filter = peer.ask("rules", texts=path)["cpu_seconds"]
+        for title, filters, peers in RULES:
+            our_seconds[title] = seconds(partial(our_rules, texts, filters))
+            peer_seconds[title] = sum(by_filter[name] for name in peers)
+        title = f"MinHash, {BANDS} × {ROWS} values"
+        our_seconds[title] = seconds(partial(minhash_keys, texts, minhash))
+        peer_seconds[title] = peer.ask("signatures", texts=path)["cpu_seconds"]
+        for title in our_seconds:
+            ours.setdefault(title, []).append(our_seconds[title])
+            theirs.setdefault(title, []).append(peer_seconds[title])
+    print(f"\n{'':>30} {'ours':>9} {'datatrove':>10}  MB of HTML or text a CPU second; ratio (range)")
+    for title, spent in ours.items():
+        size = (html_bytes if title == "whole pipeline" else text_bytes) / 1e6
+        ratios = sorted(their / our for our, their in zip(spent, theirs[title], strict=True))
+        rates = [size / statistics.median(each) for each in (spent, theirs[title])]
         spread = f"{statistics.median(ratios):,.0f}× ({ratios[0]:,.0f} to {ratios[-1]:,.0f})"
-        print(f"{title:>28} {rates[0]:>9.1f} {rates[1]:>10.3f}  {spread}", flush=True)
+        print(f"{title:>30} {rates[0]:>9.1f} {rates[1]:>10.3f}  {spread}", flush=True)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -313,20 +332,20 @@ def agree(peer: Peer, folder: Path, texts: Texts) -> None:
         for variant in VARIANTS
     }
     metrics = measure_texts(texts)
+    every = np.ones(len(texts), bool)
     long = metrics[:, Metric.WORDS] >= LEAST_WORDS
-    print(f"\nThe same bounds on {len(texts):,} English texts (first rule), on {long.sum():,} of at least 50 words")
+    print(f"\nThe same bounds on {len(texts):,} English texts; top n-grams on the {long.sum():,} of at least 50 words")
     print(f"{'':>34} {'they drop':>9} {'we drop':>7} {'agreement':>10} {'same words':>11}   of what differs: ", end="")
     print(", ".join(CLASSES))
-    for rule in PUBLISHED:
-        judged = np.ones_like(long) if rule is PUBLISHED[0] else long
-        title = f"{rule.peer} {'≥' if rule.side == 'least' else '≤'} {rule.bound:,g}"
-        verdicts = [theirs[variant][rule.peer][judged] for variant in VARIANTS]
-        row(title, verdicts, drops(rule, metrics)[judged], metrics[judged, rule.metric] == 0)
-    families = dict.fromkeys(rule.family for rule in PUBLISHED)
-    for family in (*families, "all of these"):
-        members = [rule for rule in PUBLISHED if family in (rule.family, "all of these")]
-        verdicts = [np.any([theirs[variant][rule.peer] for rule in members], axis=0) for variant in VARIANTS]
-        row(family, verdicts, np.any([drops(rule, metrics) for rule in members], axis=0), ~np.ones_like(long))
+    families = list(dict.fromkeys(rule.family for rule in PUBLISHED))
+    for title, rules in (
+        *((f"{each.peer} {'≥' if each.side == 'least' else '≤'} {each.bound:,g}", [each]) for each in PUBLISHED),
+        *((family, [each for each in PUBLISHED if each.family == family]) for family in families),
+        ("all of these", list(PUBLISHED)),
+    ):
+        judged = long if any(each.peer.startswith("top_") for each in rules) else every
+        peers = [np.any([theirs[variant][each.peer] for each in rules], axis=0)[judged] for variant in VARIANTS]
+        row(title, peers, np.any([drops(each, metrics) for each in rules], axis=0)[judged])
     print(*(f"{name}: {text}" for name, text in CLASSES.items()), sep="\n")
 
 
@@ -335,15 +354,10 @@ def drops(rule: Published, metrics: NDArray[np.float32]) -> NDArray[np.bool_]:
     return values < bound if rule.side == "least" else values > bound
 
 
-def row(title: str, theirs: Sequence[NDArray[np.bool_]], ours: NDArray[np.bool_], nothing: NDArray[np.bool_]) -> None:
-    """A line of the table; what differs belongs to the first class that explains it."""
+def row(title: str, theirs: Sequence[NDArray[np.bool_]], ours: NDArray[np.bool_]) -> None:
+    """A line of the table; what differs belongs to the first variant of datatrove's in which it no longer does."""
     own, spaces, tidy = (each != ours for each in theirs)
-    top = nothing if title.startswith("top_") else ~np.ones_like(nothing)
-    explained = (~spaces, top, ~tidy, np.ones_like(own))
-    left, numbers = own, []
-    for each in explained:
-        numbers.append(int((left & each).sum()))
-        left = left & ~each
+    numbers = ((own & ~spaces).sum(), (own & spaces & ~tidy).sum(), (own & spaces & tidy).sum())
     shares = "".join(f" {100 * (1 - each.mean()):>8.2f} %" for each in (own, spaces))
     counts = " ".join(f"{number:>6}" for number in numbers)
     print(f"{title:>34} {theirs[0].sum():>9} {ours.sum():>7} {shares}   {counts}", flush=True)
