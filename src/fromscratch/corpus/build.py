@@ -88,6 +88,7 @@ def _facts(funnel: Mapping[str, Any]) -> dict[str, Any]:
 
 def _prepare_filters(folder: Path, corpus: CorpusSettings, read: ReadExamples) -> None:
     folder.mkdir(exist_ok=True)
+    corpus.refusals.prepare(folder, read)
     for _, each in corpus.filters.present():
         each.prepare(folder, read)
 
@@ -101,7 +102,7 @@ def _write_shards(folder: Path, tasks: Sequence[ReadTask], corpus: CorpusSetting
     ]
     missing = sorted((job for job in jobs if not job.path.exists()), key=lambda job: -job.task.bytes)
     if min(machine.worker_count, len(missing)) > 1:
-        compile_kernels(corpus)
+        compile_kernels(corpus, folder.with_name("models"))
     all_bytes, missing_bytes = (sum(job.task.bytes for job in some) for some in (jobs, missing))
     with (
         progress("corpus", total=all_bytes, done=all_bytes - missing_bytes) as advance,

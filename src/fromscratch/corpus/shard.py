@@ -20,11 +20,13 @@ from fromscratch.corpus.duplicates import content_digests, minhash_keys
 from fromscratch.corpus.extract import compile_extraction, extract_text
 from fromscratch.corpus.filters.filter import Batch
 from fromscratch.corpus.kernels import measure
+from fromscratch.corpus.kernels_refuse import read_scripts
 from fromscratch.corpus.language import CODE
 from fromscratch.corpus.metrics import METRIC_NAMES
 from fromscratch.corpus.paragraphs import paragraph_hashes
 from fromscratch.corpus.readers.pages import read_pages
 from fromscratch.corpus.readers.plan import ReadTask
+from fromscratch.corpus.refuse import refuse_pages
 from fromscratch.corpus.settings import CorpusSettings
 from fromscratch.corpus.sieve import sieve
 from fromscratch.corpus.text_buffers import text_buffers
@@ -73,20 +75,26 @@ def write_shard(job: ShardJob) -> ReadTask:
     schema = shard_schema(job.settings.duplicates)
     pages = read_pages(job.task)
     # The codec is the quick one, because shards live until the corpus is complete.
+    seen: dict[bytes, str] = {}
     with atomic_write(job.path) as temporary, pq.ParquetWriter(temporary, schema, compression="lz4") as writer:
         for table in pages:
-            writer.write_table(_judged(table, job, schema))
+            writer.write_table(_judged(table, job, schema, seen))
         writer.add_key_value_metadata({UNREADABLE: canonical_json(pages.unreadable)})
     return job.task
 
 
-def compile_kernels(settings: CorpusSettings) -> None:
+def compile_kernels(settings: CorpusSettings, models: Path) -> None:
     """Run the kernels of `write_shard` once, so that worker processes find the machine code on disk."""
     compile_extraction()
     texts = pa.array(["a text", ""], pa.large_string())
     measure_texts(texts)
     minhash_keys(texts, settings.duplicates)
     paragraph_hashes(texts, settings.paragraphs)
+    read_scripts(*text_buffers(texts))
+    ids, english, absent = (np.array([each, each], object) for each in ("0", "en", None))
+    batch = Batch(ids, ids, ids, ids, ids, absent, english, texts, models, measure_texts)
+    for _, each in settings.filters.present():
+        each.judge(batch)
 
 
 def measure_texts(texts: pa.LargeStringArray) -> NDArray[np.float32]:
@@ -101,17 +109,24 @@ def nulls(values: NDArray[np.object_]) -> NDArray[np.bool_]:
     return found
 
 
-def _judged(pages: pa.Table, job: ShardJob, schema: pa.Schema) -> pa.Table:
-    """One row for each page: its text as the cascade leaves it, verdict, scores, and what the comparison needs."""
+def _judged(pages: pa.Table, job: ShardJob, schema: pa.Schema, seen: dict[bytes, str]) -> pa.Table:
+    """One row for each page: its text as the cascade leaves it, verdict, scores, and what the comparison needs.
+
+    ``seen`` has the digests of the shard's pages so far.
+    """
     settings = job.settings
-    pages = extract_text(pages, settings.extraction)
+    ids = np.array(_ids(pages), dtype=object)
+    refused = refuse_pages(pages, ids, settings.refusals, settings.filters.language, job.models, seen)
+    pages = extract_text(pages.append_column("error", pa.array(refused.reasons, pa.string())), settings.extraction)
     texts = pages["text"].combine_chunks()
     names = ("source", "domain", "url", "kind", "language_hint")
     sources, domains, urls, kinds, hints = (np.asarray(pages[name], dtype=object) for name in names)
-    ids, unknown = np.array(_ids(pages), dtype=object), np.full(len(texts), None, dtype=object)
+    unknown = np.full(len(texts), None, dtype=object)
     batch = Batch(ids, sources, domains, urls, kinds, hints, unknown, texts, job.models, measure_texts)
     raw_bytes = pc.cast(pc.binary_length(pages["content"]), pa.int64()).to_numpy()
     sieved = sieve(batch, np.asarray(pages["error"], dtype=object), raw_bytes, settings.filters)
+    early = ~nulls(refused.reasons)
+    sieved.step[early], sieved.evidence[early] = "refuse", refused.evidence[early]
     left = pa.array(np.flatnonzero(nulls(sieved.step)))
     left_texts = sieved.batch.texts.take(left)
     digests = _spread(content_digests(left_texts), left, len(texts))

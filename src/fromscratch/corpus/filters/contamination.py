@@ -88,10 +88,10 @@ class Contamination(Filter):
         )
         texts: dict[int, str] = {}
         # Loops over documents, of which few have a match.
-        for place in np.unique(found[:, 0]).tolist():
+        for place, matches in zip(*_by_text(found), strict=True):
             text = batch.texts[place].as_py()
             spans = []
-            for number, start, end in found[found[:, 0] == place, 1:].tolist():
+            for number, start, end in matches[:, 1:].tolist():
                 item, first, last = places[number].tolist()
                 name, url, asked = items[item]
                 if _letters(text[start:end]) == _letters(asked[first:last]):
@@ -111,6 +111,12 @@ class Contamination(Filter):
         changed[list(texts)] = True
         new = pc.replace_with_mask(batch.texts, pa.array(changed), pa.array(list(texts.values()), pa.large_string()))
         return Verdict(reasons, evidence, texts=new)
+
+
+def _by_text(found: NDArray[np.int64]) -> tuple[list[int], list[NDArray[np.int64]]]:
+    """The texts with matches, and the matches of each, which come in their order."""
+    texts, firsts = np.unique(found[:, 0], return_index=True)
+    return texts.tolist(), np.split(found, firsts[1:]) if len(firsts) else []
 
 
 def _letters(text: str) -> str:
