@@ -7,6 +7,7 @@ StarCoder 2 (Lozhkov et al. 2024, 2402.19173). "Ours" are bounds that were set b
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Self
 
 import numpy as np
@@ -15,6 +16,7 @@ from pydantic import Field, model_validator
 
 from fromscratch.core.settings import Settings, did_you_mean, refuse
 from fromscratch.corpus.filters.filter import Batch, Filter, Verdict
+from fromscratch.corpus.filters.parts import Mixed, judge_parts
 from fromscratch.corpus.metrics import Metric
 
 __all__ = ["RULES", "ChineseQuality", "CodeQuality", "EnglishQuality", "Quality", "Rule", "judge_metrics"]
@@ -297,10 +299,14 @@ class Quality(Filter):
     code: CodeQuality = CodeQuality()
     """Bounds on source code."""
 
+    mixed: Mixed = Mixed()
+    """When a document is judged by its Chinese and its English part."""
+
     def judge(self, batch: Batch) -> Verdict:
         """The reason of the first rule that a document fails, with the bound and what was measured."""
-        reasons, evidence = judge_metrics(batch.languages, batch.domains, batch.metrics, self)
-        return Verdict(reasons, evidence)
+        judge = partial(judge_metrics, quality=self)
+        whole = Verdict(*judge(batch.languages, batch.domains, batch.metrics))
+        return judge_parts(batch, self.mixed, judge, whole)
 
 
 def judge_metrics(
