@@ -7,7 +7,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fromscratch.corpus.linear_model import class_probabilities, load_linear, save_linear, train_linear
+from fromscratch.corpus.linear_model import (
+    LinearModel,
+    _calibrated,
+    class_probabilities,
+    load_linear,
+    save_linear,
+    train_linear,
+)
 
 COMMON = [f"word{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
 Pieces = tuple[pa.LargeStringArray, np.ndarray[tuple[int], np.dtype[np.int64]]]
@@ -71,3 +78,12 @@ def test_a_long_text_of_the_same_is_no_surer_than_a_page() -> None:
     model = train_linear({"bad": pieces(["spam"], 0.3), "good": pieces(["river"], 0.3)}, 14, 2)
     page, book = class_probabilities(model, arrow("river worda wordb " * 170, "river worda wordb " * 17_000))[:, 1]
     assert book == pytest.approx(page, abs=1e-3)
+
+
+def test_one_wrong_label_among_few_does_not_turn_the_probabilities_around() -> None:
+    # Newton's whole first step would: at logits this large the curve is flat, and one mistake weighs all there is.
+    found = np.concatenate([np.full(15, -30.0), [25.0], np.full(470, 25.0)])[:, None]
+    labels = np.repeat(np.array([0, 1], np.int32), [16, 470])
+    flat = LinearModel(np.ones((2, 1), np.float32), np.zeros(1, np.float32), {})
+    calibrated = _calibrated(flat, found, labels)
+    assert 0 < calibrated.weights[0, 0] < 1
