@@ -14,7 +14,10 @@ from fromscratch.corpus.filters.likeness import Likeness
 from tests.conftest import Golden
 from tests.corpus.filters.pages import PAGES, batch_of, judged, judged_pages
 
-TRAINED = {"languages": {"en": {"kind": "trained", "good": ("plays",), "bad": ("manuals",)}}}
+TRAINED = {
+    "languages": {"en": {"kind": "trained", "good": ("plays",), "bad": ("manuals",)}},
+    "keep": {"kind": "at_least", "probability": 0.5},
+}
 
 
 def read(name: str) -> Iterator[tuple[str, str]]:

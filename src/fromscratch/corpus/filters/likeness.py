@@ -20,8 +20,9 @@ class AtLeast(Settings):
 
     kind: Literal["at_least"] = "at_least"
 
-    probability: float = Field(default=0.5, ge=0, le=1)
-    """That a document is like the good examples, if good and bad ones were equally frequent."""
+    probability: float = Field(default=0.1, ge=0, le=1)
+    """That a document is like the good examples, if good and bad ones were equally frequent. Ours: of what
+    was held back, 1 of 4,711 articles and 99 % of crawled pages lie below 0.1, and 3 % of the articles below 0.5."""
 
 
 class Pareto(Settings):
