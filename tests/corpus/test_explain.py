@@ -71,7 +71,7 @@ def test_every_document_is_explained_as_it_was_judged(runs: tuple[Path, Path]) -
         assert set(outcomes[:ended]) == {"passed"} and set(outcomes[ended + 1 :]) <= {"not reached"}
         named = [step["step"] for step in found["steps"] if step["outcome"] == "dropped"]
         assert named == ([] if row["keep"] else [row["step"]])
-    assert {row["step"] for row in rows} >= {None, "language", "quality"}, "the fixture has something to explain"
+    assert {row["step"] for row in rows} >= {None, "refuse", "quality"}, "the fixture has something to explain"
 
 
 def test_the_bounds_shown_are_those_that_judged(runs: tuple[Path, Path]) -> None:
@@ -112,10 +112,10 @@ def test_a_duplicate_and_what_it_repeats_name_each_other(runs: tuple[Path, Path]
 
 def test_a_sample_is_drawn_by_its_seed_and_meets_what_is_asked(runs: tuple[Path, Path]) -> None:
     rows = rows_of(runs[0])
-    asked = sample(runs[0], reason="wrong_language", count=4, seed=1)
-    assert len(asked) == 4 and {each["reason"] for each in asked} == {"wrong_language"}
-    assert asked == sample(runs[0], reason="wrong_language", count=4, seed=1)
-    assert asked != sample(runs[0], reason="wrong_language", count=4, seed=2)
+    asked = sample(runs[0], reason="foreign_language", count=4, seed=1)
+    assert len(asked) == 4 and {each["reason"] for each in asked} == {"foreign_language"}
+    assert asked == sample(runs[0], reason="foreign_language", count=4, seed=1)
+    assert asked != sample(runs[0], reason="foreign_language", count=4, seed=2)
     kept = sample(runs[0], reason="kept", language="zh", source="books", count=1000)
     wanted = {row["id"] for row in rows if row["keep"] and row["language"] == "zh" and row["source"] == "books"}
     assert wanted and {each["id"] for each in kept} == wanted
