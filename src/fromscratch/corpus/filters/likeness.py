@@ -12,10 +12,10 @@ from fromscratch.corpus.chance import chance_of_ids
 from fromscratch.corpus.filters.filter import Batch, Filter, ReadExamples, Verdict, no_reasons
 from fromscratch.corpus.filters.learned import FastText, Trained, score_two_classes, train_classes
 
-__all__ = ["AtLeast", "Likeness", "Pareto"]
+__all__ = ["LeastProbability", "Likeness", "Pareto"]
 
 
-class AtLeast(Settings):
+class LeastProbability(Settings):
     """Documents below a probability go."""
 
     kind: Literal["at_least"] = "at_least"
@@ -46,7 +46,7 @@ class Likeness(Filter):
     languages: Mapping[str, Annotated[Trained | FastText, Field(discriminator="kind")]] = Field(min_length=1)
     """By language; documents in others are not judged."""
 
-    keep: Annotated[AtLeast | Pareto, Field(discriminator="kind")] = AtLeast()
+    keep: Annotated[LeastProbability | Pareto, Field(discriminator="kind")] = LeastProbability()
     """Which documents stay."""
 
     @property
@@ -78,7 +78,7 @@ class Likeness(Filter):
             if len(here):
                 texts = batch.texts.take(pa.array(here))
                 scores[here] = score_two_classes(each, batch.models / f"likeness-{language}", texts)
-        if isinstance(self.keep, AtLeast):
+        if isinstance(self.keep, LeastProbability):
             least = np.full(len(batch), self.keep.probability, np.float32)
         else:
             drawn = (1 - chance_of_ids(batch.ids, "likeness")) ** (-1 / self.keep.alpha) - 1
