@@ -78,8 +78,8 @@ def test_a_model_learns_topics_of_its_own(tmp_path: Path) -> None:
 
 def test_an_unknown_topic_is_refused_with_a_suggestion() -> None:
     with pytest.raises(FromScratchError) as refused:
-        validate_settings(Topics, {"keep_share": {"advertisment": 0.5}}, "recipe.toml")
-    assert "`keep_share.advertisment` is not a topic" in refused.value.message
+        validate_settings(Topics, {"keep_share": {"advertisements": 0.5}}, "recipe.toml")
+    assert "`keep_share.advertisements` is not a topic" in refused.value.message
     assert refused.value.hint == "did you mean `advertisement`?"
 
 
