@@ -184,14 +184,22 @@ class Cluster:
         self._cluster: Any = RayCluster(
             initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
         )
-        self._nodes = [self._cluster.add_node(num_cpus=1) for _ in range(3)]
+        self._nodes = [self._add_node() for _ in range(3)]
         self.address: str = self._cluster.address
+
+    def _add_node(self) -> Any:
+        for _ in range(5):
+            try:
+                return self._cluster.add_node(num_cpus=1)
+            except Exception as error:  # Ray raises just that when a busy machine takes long over a new raylet
+                print(f"a node did not start: {error}", flush=True)
+        raise SystemExit("no node starts here")
 
     def kill_a_node(self, chance: random.Random) -> Callable[[int], bool]:
         def kill(_pid: int) -> bool:
             node = self._nodes.pop(chance.randrange(len(self._nodes)))
             self._cluster.remove_node(node, allow_graceful=False)
-            self._nodes.append(self._cluster.add_node(num_cpus=1))
+            self._nodes.append(self._add_node())
             return True
 
         return kill
