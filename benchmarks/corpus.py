@@ -8,8 +8,9 @@ all there is. Half of the pages' bytes, evenly chosen, come from either. datatro
 which is made under the cache folder of the user from requirements-peers.txt unless --peer-python names one.
 
 Whole pipeline: a WARC file → text → rules → near duplicates → files, once with the same steps and once with all our
-filters. Even then ours knows languages, compares exactly, verifies near duplicates, and keeps what it drops. Rules and signatures work on the same English
-texts, those of our extraction. Rounds are interleaved; medians of CPU time, child processes included.
+filters. Even then ours knows languages, compares exactly, verifies near duplicates, and keeps what it drops. Rules and
+signatures work on the same English texts, those of our extraction. Rounds are interleaved; medians of CPU time, child
+processes included.
 """
 
 import argparse
