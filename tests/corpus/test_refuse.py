@@ -15,7 +15,7 @@ from fromscratch.corpus.refuse import refuse_pages
 from tests.conftest import Golden
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "pages"
-GERMAN = "Alle Menschen werden frei und gleich an Würde und Rechten geboren, mit Vernunft und Gewissen begabt. " * 9
+GERMAN = "Wir Menschen werden frei und gleich an Würde und Rechten geboren, mit Vernunft und Gewissen begabt. " * 9
 ENGLISH = "Nobody in the village could remember a summer as long and as dry as this one had turned out to be. " * 9
 RUSSIAN = "Все люди рождаются свободными и равными в своём достоинстве и правах, они наделены разумом. " * 9
 CHINESE = "人人生而自由，在尊严和权利上一律平等。他们赋有理性和良心，并应以兄弟关系的精神相对待。" * 15
