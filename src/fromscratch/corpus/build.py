@@ -73,16 +73,19 @@ def build_corpus(
 
 
 def _facts(funnel: Mapping[str, Any]) -> dict[str, Any]:
-    read, last, unreadable = funnel["steps"][0]["entered"], funnel["steps"][-1], len(funnel["unreadable"])
+    read, last, unreadable = funnel["steps"][0]["entered"], funnel["steps"][-1], funnel["unreadable"]
     kept = last["kept"]
+    remark = ""
+    if unreadable:
+        remark = f"; unreadable: {unreadable[0]['place']} ({unreadable[0]['why']})"
+        remark += f" and {len(unreadable) - 1:,} more, listed in funnel.json" if len(unreadable) > 1 else ""
     return {
         "summary": f"{kept['documents']:,} of {read['documents']:,} documents kept, "
-        f"{kept['bytes'] / 1e6:,.1f} of {read['bytes'] / 1e6:,.1f} MB"
-        + (f"; {unreadable:,} places unreadable, listed in funnel.json" if unreadable else ""),
+        f"{kept['bytes'] / 1e6:,.1f} of {read['bytes'] / 1e6:,.1f} MB" + remark,
         "read": read,
         "kept": kept,
         "kept_by_language": last["kept_by_language"],
-        "unreadable": unreadable,
+        "unreadable": len(unreadable),
     }
 
 
