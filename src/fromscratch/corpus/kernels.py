@@ -103,8 +103,7 @@ def measure(data: NDArray[np.uint8], offsets: NDArray[np.int64], classes: Classe
         measure_characters(points, classes, lower, rows[document])
         starts, ends, hashes = measure_words(points, classes, lower, rows[document])
         measure_lines(points, classes, rows[document])
-        measure_top_grams(len(points), starts, ends, hashes, rows[document])
-        measure_duplicate_grams(len(points), starts, ends, hashes, rows[document])
+        measure_grams(len(points), starts, ends, hashes, rows[document])
     return rows
 
 
@@ -271,7 +270,7 @@ def measure_words(points: Points, classes: Classes, lower: Lower, row: Row) -> t
     words = alphabetic = characters = number_signs = ellipses = dots = stop_words = sentences = 0
     begun = core = 0  # core: what the word has so far, HAN, or LETTER for other letters and digits, or 0
     hashed = HASH_START
-    in_word = has_letter = stopped = closed = False  # stopped: after a full stop or the like; closed: whatever follows
+    in_word = has_letter = has_mark = stopped = closed = False  # stopped: after a full stop or the like; closed: whatever follows
     following = 0
     while following <= len(points):
         at, following = following, following + 1
@@ -284,7 +283,8 @@ def measure_words(points: Points, classes: Classes, lower: Lower, row: Row) -> t
             words += 1
             characters += at - begun
             alphabetic += has_letter
-            stop_words |= stop_word_bit(points, begun, at, classes, lower)
+            if at - begun <= 4 or has_mark:  # no stop word has more letters
+                stop_words |= stop_word_bit(points, begun, at, classes, lower)
             in_word = False
         if kind & SENTENCE_STOP:
             stopped, closed = True, closed or point > 0x7F
@@ -295,8 +295,9 @@ def measure_words(points: Points, classes: Classes, lower: Lower, row: Row) -> t
             dots = 0
             continue
         if not in_word:
-            in_word, begun, core, hashed, has_letter = True, at, 0, HASH_START, False
+            in_word, begun, core, hashed, has_letter, has_mark = True, at, 0, HASH_START, False, False
         core = kind_core or core
+        has_mark = has_mark or not kind & LETTER
         has_letter = has_letter or (kind & LETTER) != 0
         hashed = (hashed ^ np.uint64(point)) * HASH_FACTOR
         number_signs += point == NUMBER_SIGN
@@ -310,6 +311,7 @@ def measure_words(points: Points, classes: Classes, lower: Lower, row: Row) -> t
                 if not kind & (LETTER | DIGIT) or kind & HAN:
                     break
                 has_letter = has_letter or (kind & LETTER) != 0
+                has_mark = has_mark or not kind & LETTER
                 hashed = (hashed ^ np.uint64(points[following])) * HASH_FACTOR
                 following += 1
     row[Metric.WORDS] = words
@@ -451,49 +453,60 @@ def is_encoded(points: Points, start: int, end: int, classes: Classes) -> bool:
 
 
 @kernel
-def measure_top_grams(characters: int, starts: Places, ends: Places, hashes: Hashes, row: Row) -> None:
-    """Shares of the most frequent word n-gram for n = 2, 3, 4; of equally frequent ones the longest counts."""
+def measure_grams(characters: int, starts: Places, ends: Places, hashes: Hashes, row: Row) -> None:
+    """Shares of the most frequent word n-gram for n = 2, 3, 4, of equally frequent ones the longest; and shares of
+    n-grams seen before for n = 5 to 10, of which a repeated one is stepped over whole, so that nothing counts twice.
+
+    An n-gram can be repeated only if the shorter one that it begins with is: each length looks at what the one before
+    has left, which of prose is a tenth after 4-grams.
+    """
     grams = hashes.copy()
-    keys = hash_table(len(hashes))  # one for all lengths: new memory costs more than clearing it
-    counts = np.empty(len(keys), np.int32)
+    left, slots = np.arange(len(hashes), dtype=np.int32), np.empty(len(hashes), np.int32)
+    count = len(hashes)
     for length in range(2, 5):
-        last = len(hashes) - length
-        keys[:], counts[:] = 0, 0
+        keys = hash_table(count)
+        counts = np.zeros(len(keys), np.int32)
         most, covered = 1, 0
-        for at in range(last + 1):
+        for number in range(count):
+            at = left[number]
+            if at + length > len(hashes):
+                count = number  # the last few, with too few words after them
+                break
             grams[at] = grams[at] * GRAM_FACTOR + hashes[at + length - 1]
             slot = slot_of(keys, grams[at])
             keys[slot] = grams[at]
             counts[slot] += 1
+            slots[number] = slot
             if counts[slot] > 1 and counts[slot] >= most:
                 here = counts[slot] * (ends[at + length - 1] - starts[at])
                 covered = here if counts[slot] > most else max(covered, here)
                 most = counts[slot]
         row[Metric.TOP_2_GRAM_SHARE + length - 2] = min(share(covered, characters), 1.0)
-        if most == 1:  # nor is any longer one repeated
-            return
+        repeated = 0
+        for number in range(count):
+            if counts[slots[number]] > 1:
+                left[repeated] = left[number]
+                repeated += 1
+        count = repeated
+    measure_duplicate_grams(characters, starts, ends, hashes, grams, left[:count], row)
 
 
 @kernel
-def measure_duplicate_grams(characters: int, starts: Places, ends: Places, hashes: Hashes, row: Row) -> None:
-    """Shares of n-grams seen before for n = 5 to 10; a repeated one is stepped over whole, so nothing counts twice."""
-    grams = hashes.copy()
-    keys = hash_table(len(hashes))
-    for length in range(2, 11):
-        last = len(hashes) - length
-        for at in range(last + 1):
+def measure_duplicate_grams(
+    characters: int, starts: Places, ends: Places, hashes: Hashes, grams: Hashes, left: Places, row: Row
+) -> None:
+    """The second half of ``measure_grams``: ``left`` are the places of repeated 4-grams, whose hashes are ``grams``."""
+    for length in range(5, 11):
+        keys = hash_table(len(left))
+        repeated = free = 0
+        for at in left:
+            if at + length > len(hashes):
+                break
             grams[at] = grams[at] * GRAM_FACTOR + hashes[at + length - 1]
-        if length < 5:
-            continue
-        keys[:] = 0
-        repeated = at = 0
-        while at <= last:
-            if add(keys, grams[at]):
+            if at >= free and add(keys, grams[at]):
                 for word in range(at, at + length):
                     repeated += ends[word] - starts[word]
-                at += length
-            else:
-                at += 1
+                free = at + length
         row[Metric.DUPLICATE_5_GRAM_SHARE + length - 5] = share(repeated, characters)
         if not repeated:  # nor is any longer one repeated
             return
