@@ -241,7 +241,7 @@ def dying(function):
         return result
     return call
 
-owner = {"append": corpus_index.CorpusIndex, "write_json": decide, "remove_other_runs": corpus_index.CorpusIndex}[where]
+owner = {"append": corpus_index.CorpusIndex, "write_json": decide}[where]
 setattr(owner, where, dying(getattr(owner, where)))
 decide.compare_shards(folder, shards, PARAGRAPHS, DUPLICATES)
 """
@@ -252,12 +252,12 @@ def test_killed_at_any_point_it_ends_with_the_same_files(tmp_path: Path, monkeyp
     shards = shards_of(tmp_path / "shards", crawl(2), 50)
     _, whole = compared(tmp_path / "whole", shards)
     root = Path(__file__).parent.parent.parent
-    for where, after in (("append", 9), ("write_json", 8), ("remove_other_runs", 3)):
+    for where, after in (("append", 9), ("write_json", 9)):
         arguments = [where, str(after), str(tmp_path / "out"), str(tmp_path / "shards")]
         killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=root, env=os.environ, check=False)
         assert killed.returncode == -signal.SIGKILL
     before = {each.name: each.stat().st_mtime_ns for each in (tmp_path / "out" / "verdicts").iterdir()}
-    assert len(before) >= 8 + 2
+    assert len(before) >= 8 + 8
     _, index = compared(tmp_path / "out", shards)
     again = {each.name: each.stat().st_mtime_ns for each in (tmp_path / "out" / "verdicts").iterdir()}
     assert sum(again[name] != before[name] for name in before) <= 1, "finished blocks were compared again"

@@ -129,7 +129,9 @@ def test_what_gives_no_text_says_why(kind: str) -> None:
 
 def test_a_page_that_hangs_the_parser_costs_nothing_else() -> None:
     begun, begun_children = time.process_time(), children_seconds()
-    result = extract_text(pages(SOUND, ENDLESS, SOUND, ENDLESS, SOUND), ExtractionSettings(kind="resiliparse", timeout_seconds=0.2))
+    result = extract_text(
+        pages(SOUND, ENDLESS, SOUND, ENDLESS, SOUND), ExtractionSettings(kind="resiliparse", timeout_seconds=0.2)
+    )
     assert result["error"].to_pylist() == [None, "extractor_timeout", None, "extractor_timeout", None]
     assert result["text"].to_pylist() == [texts(SOUND)[0], "", texts(SOUND)[0], "", texts(SOUND)[0]]
     assert result["title"].to_pylist() == ["A title", None, "A title", None, "A title"]

@@ -237,7 +237,8 @@ def _cut(block: _Block, places: NDArray[np.int64], before: Sequence[CorpusIndex]
         at, counted = each.paragraphs.find(distinct)
         np.add.at(seen, at, counted.astype(np.int64))
     more = -seen
-    repeated = repeated_paragraphs(numbers, begins, seen, settings.most_documents or 1) & (hashes != 0)
+    most = np.iinfo(np.int64).max if settings.most_documents is None else settings.most_documents
+    repeated = repeated_paragraphs(numbers, begins, seen, most) & (hashes != 0)
     more += seen
     holders = np.repeat(np.arange(len(places)), np.diff(begins))
     cut = np.unique(holders[repeated])

@@ -173,8 +173,11 @@ def _shingle_sets(texts: pa.LargeStringArray, shingle_units: int) -> tuple[NDArr
     tables = character_tables()
     shingles, begins = all_shingles(*text_buffers(texts), tables.classes, tables.lower, shingle_units)
     # A loop over candidates: numpy sorts each, which costs less than compiling a sort of our own.
-    sets = [np.unique(shingles[start:end]) for start, end in pairwise(begins.tolist())]
-    return np.concatenate(sets), np.cumsum([0, *map(len, sets)])
+    for start, end in pairwise(begins.tolist()):
+        shingles[start:end].sort()
+    is_new = np.append(True, shingles[1:] != shingles[:-1])[: len(shingles)]
+    is_new[begins[:-1][begins[:-1] < begins[1:]]] = True
+    return shingles[is_new], np.append(0, np.cumsum(is_new))[begins]
 
 
 def _share_a_key(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
