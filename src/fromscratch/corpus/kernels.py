@@ -270,7 +270,8 @@ def measure_words(points: Points, classes: Classes, lower: Lower, row: Row) -> t
     words = alphabetic = characters = number_signs = ellipses = dots = stop_words = sentences = 0
     begun = core = 0  # core: what the word has so far, HAN, or LETTER for other letters and digits, or 0
     hashed = HASH_START
-    in_word = has_letter = has_mark = stopped = closed = False  # stopped: after a full stop or the like; closed: whatever follows
+    in_word = has_letter = has_mark = False
+    stopped = closed = False  # stopped: after a full stop or the like; closed: whatever follows
     following = 0
     while following <= len(points):
         at, following = following, following + 1
