@@ -39,11 +39,11 @@ from peers.clock import cpu_seconds
 from fromscratch.core.recipe_file import load_recipe_tree
 from fromscratch.core.settings import validate_settings
 from fromscratch.corpus.cascade import Cascade
+from fromscratch.corpus.comparison.duplicates import minhash_keys
+from fromscratch.corpus.comparison.settings import DuplicateSettings
 from fromscratch.corpus.documents import read_documents
-from fromscratch.corpus.duplicate_settings import DuplicateSettings
-from fromscratch.corpus.duplicates import minhash_keys
 from fromscratch.corpus.filters.filter import Batch
-from fromscratch.corpus.metrics import Metric
+from fromscratch.corpus.kernels.metrics import Metric
 from fromscratch.corpus.shard import measure_texts
 from fromscratch.corpus.sieve import sieve
 from fromscratch.pipeline import run_stages

@@ -26,11 +26,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fromscratch.corpus.decide import block_groups, compare_shards, verdict_path
-from fromscratch.corpus.duplicate_settings import DuplicateSettings, ParagraphSettings
-from fromscratch.corpus.duplicates import content_digests, minhash_keys
+from fromscratch.corpus.comparison.decide import block_groups, compare_shards, verdict_path
+from fromscratch.corpus.comparison.duplicates import content_digests, minhash_keys
+from fromscratch.corpus.comparison.paragraphs import paragraph_hashes
+from fromscratch.corpus.comparison.settings import DuplicateSettings, ParagraphSettings
 from fromscratch.corpus.examples import example_reader
-from fromscratch.corpus.paragraphs import paragraph_hashes
 from fromscratch.corpus.settings import CorpusSettings
 
 FIXTURES = Path(__file__).parent.parent / "tests" / "fixtures" / "pages"

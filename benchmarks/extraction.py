@@ -31,10 +31,10 @@ import pyarrow as pa
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import HTMLTree
 
-from fromscratch.corpus import extract
-from fromscratch.corpus.encodings import decode
-from fromscratch.corpus.extract import extract_text
-from fromscratch.corpus.extraction import ExtractionSettings
+from fromscratch.corpus.extraction import extract
+from fromscratch.corpus.extraction.encodings import decode
+from fromscratch.corpus.extraction.extract import extract_text
+from fromscratch.corpus.extraction.settings import ExtractionSettings
 from fromscratch.corpus.readers.pages import BATCH_BYTES, PAGES
 
 FIXTURES = Path(__file__).parent.parent / "tests" / "fixtures" / "pages" / "html"

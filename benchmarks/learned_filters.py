@@ -34,7 +34,7 @@ from fromscratch.corpus.filters.perplexity import Perplexity
 from fromscratch.corpus.filters.safety import Safety
 from fromscratch.corpus.filters.topics import Topics
 from fromscratch.corpus.language import identify_languages
-from fromscratch.corpus.linear_model import train_linear
+from fromscratch.corpus.learning.linear_model import train_linear
 from fromscratch.corpus.shard import measure_texts
 
 ROUNDS = 5

@@ -15,7 +15,7 @@ from fromscratch.core.lock import run_lock
 from fromscratch.core.progress import say
 from fromscratch.core.stopping import stop_at_once
 from fromscratch.core.workplace import Workplace
-from fromscratch.corpus.against import against_digests
+from fromscratch.corpus.comparison.against import against_digests
 from fromscratch.corpus.readers.plan import source_digests
 from fromscratch.recipe import Recipe
 
@@ -45,7 +45,7 @@ class StageResult:
 
 # Stage functions are imported when they are needed: what is done already needs no torch to be kept.
 def _fetch() -> StageFunction:
-    from fromscratch.corpus.fetch import fetch_packages
+    from fromscratch.corpus.fetching.fetch import fetch_packages
 
     return fetch_packages
 

@@ -16,10 +16,11 @@ from fromscratch.core.errors import FromScratchError
 from fromscratch.core.files import digest_file
 from fromscratch.core.ledger import Ledger
 from fromscratch.core.workplace import Machine, Workplace
-from fromscratch.corpus import build, kernels
-from fromscratch.corpus.against import against_digests
+from fromscratch.corpus import build
 from fromscratch.corpus.build import build_corpus
+from fromscratch.corpus.comparison.against import against_digests
 from fromscratch.corpus.documents import DOCUMENTS, read_documents
+from fromscratch.corpus.kernels import measure as kernels
 from fromscratch.corpus.settings import CorpusSettings
 from fromscratch.corpus.shard import ShardJob, write_shard
 

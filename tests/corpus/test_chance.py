@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from fromscratch.corpus.chance import chance_of_ids
+from fromscratch.corpus.learning.chance import chance_of_ids
 
 IDS = np.array([f"{number:016x}" for number in range(4000)], object)
 

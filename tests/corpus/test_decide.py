@@ -17,13 +17,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from fromscratch.core.files import digest_file
-from fromscratch.corpus import decide
 from fromscratch.corpus.cascade import SHARD_STEPS
-from fromscratch.corpus.corpus_index import CorpusIndex
-from fromscratch.corpus.decide import block_groups, compare_shards, verdict_path
-from fromscratch.corpus.duplicate_settings import DuplicateSettings, ParagraphSettings
-from fromscratch.corpus.duplicates import content_digests, minhash_keys
-from fromscratch.corpus.paragraphs import paragraph_hashes
+from fromscratch.corpus.comparison import decide
+from fromscratch.corpus.comparison.corpus_index import CorpusIndex
+from fromscratch.corpus.comparison.decide import block_groups, compare_shards, verdict_path
+from fromscratch.corpus.comparison.duplicates import content_digests, minhash_keys
+from fromscratch.corpus.comparison.paragraphs import paragraph_hashes
+from fromscratch.corpus.comparison.settings import DuplicateSettings, ParagraphSettings
 
 PARAGRAPHS = ParagraphSettings(most_documents=2, least_bytes=30, least_left_bytes=20)
 DUPLICATES = DuplicateSettings(bands=60, rows=2, containment=None)  # every pair of interest is a candidate
@@ -225,7 +225,8 @@ def test_full_buckets_take_no_more_documents(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from fromscratch.corpus import corpus_index, decide
+from fromscratch.corpus.comparison import corpus_index
+from fromscratch.corpus.comparison import decide
 from tests.corpus.test_decide import PARAGRAPHS, DUPLICATES
 
 decide.BLOCK_BYTES = 1

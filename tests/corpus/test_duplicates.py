@@ -8,8 +8,13 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from fromscratch.corpus.duplicate_settings import DuplicateSettings
-from fromscratch.corpus.duplicates import content_digests, find_exact_duplicates, find_near_duplicates, minhash_keys
+from fromscratch.corpus.comparison.duplicates import (
+    content_digests,
+    find_exact_duplicates,
+    find_near_duplicates,
+    minhash_keys,
+)
+from fromscratch.corpus.comparison.settings import DuplicateSettings
 
 DEFAULT = DuplicateSettings(containment=None)
 Found = list[tuple[int, float]]

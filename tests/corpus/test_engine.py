@@ -15,7 +15,7 @@ import pytest
 from fromscratch.core.errors import FromScratchError
 from fromscratch.core.settings import validate_settings
 from fromscratch.core.workplace import Machine
-from fromscratch.corpus.engine import run_tasks
+from fromscratch.corpus.engine.run import run_tasks
 
 TWO = Machine(workers=2)
 ROOT = Path(__file__).parent.parent.parent
@@ -82,7 +82,7 @@ PARENT = """
 import sys
 from fromscratch.core.stopping import stop_at_once
 from fromscratch.core.workplace import Machine
-from fromscratch.corpus.engine import run_tasks
+from fromscratch.corpus.engine.run import run_tasks
 if __name__ == "__main__":
     with stop_at_once():
         list(run_tasks(exec, sys.argv[1:], Machine(workers=2)))
@@ -112,7 +112,7 @@ import sys
 sys.modules["ray"] = None
 from fromscratch.core.errors import FromScratchError
 from fromscratch.core.workplace import Machine
-from fromscratch.corpus.engine import run_tasks
+from fromscratch.corpus.engine.run import run_tasks
 try:
     list(run_tasks(abs, [1], Machine(engine="ray")))
 except FromScratchError as error:
@@ -136,7 +136,7 @@ from pathlib import Path
 from fromscratch.core.errors import FromScratchError
 from fromscratch.core.stopping import Stopped, stop_at_once
 from fromscratch.core.workplace import Machine
-from fromscratch.corpus.engine import run_tasks
+from fromscratch.corpus.engine.run import run_tasks
 from tests.corpus.test_engine import kill_the_first_worker, refuse
 
 folder = Path(sys.argv[1])

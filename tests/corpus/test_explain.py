@@ -12,12 +12,12 @@ import pytest
 
 from fromscratch.core.errors import FromScratchError
 from fromscratch.corpus.cascade import STEPS
-from fromscratch.corpus.diff import diff
-from fromscratch.corpus.explain import explain
 from fromscratch.corpus.filters.quality import Quality, judge_metrics
-from fromscratch.corpus.metrics import METRIC_NAMES
-from fromscratch.corpus.sample import sample
-from fromscratch.corpus.verdict_pages import diff_page, explain_page, sample_page, show
+from fromscratch.corpus.kernels.metrics import METRIC_NAMES
+from fromscratch.corpus.verdicts.diff import diff
+from fromscratch.corpus.verdicts.explain import explain
+from fromscratch.corpus.verdicts.pages import diff_page, explain_page, sample_page, show
+from fromscratch.corpus.verdicts.sample import sample
 from fromscratch.pipeline import run_stages
 from fromscratch.recipe import load_recipe
 

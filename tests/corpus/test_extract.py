@@ -14,9 +14,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from fromscratch.corpus import extract
-from fromscratch.corpus.extract import extract_text
-from fromscratch.corpus.extraction import ExtractionSettings
+from fromscratch.corpus.extraction import extract
+from fromscratch.corpus.extraction.extract import extract_text
+from fromscratch.corpus.extraction.settings import ExtractionSettings
 from fromscratch.corpus.readers.pages import PAGES, read_pages
 from fromscratch.corpus.readers.plan import plan_reads
 from fromscratch.corpus.sources import FilesSource
@@ -140,7 +140,7 @@ def test_a_page_that_hangs_the_parser_costs_nothing_else() -> None:
 
 
 CRASHING = """
-import os, fromscratch.corpus.markup as markup
+import os, fromscratch.corpus.extraction.markup as markup
 sound = markup.html_text
 def html_text(html):
     if "CRASH" in html:

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fromscratch.corpus.extract import extract_text
-from fromscratch.corpus.extraction import ExtractionSettings
+from fromscratch.corpus.extraction.extract import extract_text
+from fromscratch.corpus.extraction.settings import ExtractionSettings
 from fromscratch.corpus.readers.pages import PAGES
 
 FIXTURES = sorted((Path(__file__).parent.parent / "fixtures" / "pages" / "html").rglob("*.html"))

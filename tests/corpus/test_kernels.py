@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fromscratch.corpus.characters import character_tables
-from fromscratch.corpus.kernels import measure
-from fromscratch.corpus.metrics import METRIC_NAMES
-from fromscratch.corpus.text_buffers import text_buffers
+from fromscratch.corpus.kernels.characters import character_tables
+from fromscratch.corpus.kernels.measure import measure
+from fromscratch.corpus.kernels.metrics import METRIC_NAMES
+from fromscratch.corpus.kernels.text_buffers import text_buffers
 
 PAGES = Path(__file__).parent.parent / "fixtures" / "pages"
 BULLETS = tuple("-*•‣⁃◦▪▫■□●○▶◀·")

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fromscratch.corpus.linear_model import (
+from fromscratch.corpus.learning.linear_model import (
     LinearModel,
     _calibrated,
     class_probabilities,

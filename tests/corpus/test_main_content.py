@@ -7,9 +7,9 @@ import pyarrow as pa
 import pytest
 
 from fromscratch.core.errors import FromScratchError
-from fromscratch.corpus import extract
-from fromscratch.corpus.extract import extract_text
-from fromscratch.corpus.extraction import ExtractionSettings
+from fromscratch.corpus.extraction import extract
+from fromscratch.corpus.extraction.extract import extract_text
+from fromscratch.corpus.extraction.settings import ExtractionSettings
 from fromscratch.corpus.readers.pages import PAGES
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "pages" / "html"

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fromscratch.corpus.ngram_model import NgramModel, load_ngrams, perplexities, save_ngrams, train_ngrams
+from fromscratch.corpus.learning.ngram_model import NgramModel, load_ngrams, perplexities, save_ngrams, train_ngrams
 
 WORDS = [f"word{first}{second}" for first in "abcdefghijklmnopqrst" for second in "abcdefghijklmnopqrst"]
 RARER = [1 / (rank + 1) for rank in range(len(WORDS))]

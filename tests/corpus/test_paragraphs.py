@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fromscratch.corpus.duplicate_settings import ParagraphSettings
-from fromscratch.corpus.paragraphs import cut_paragraphs, paragraph_hashes, repeated_paragraphs
+from fromscratch.corpus.comparison.paragraphs import cut_paragraphs, paragraph_hashes, repeated_paragraphs
+from fromscratch.corpus.comparison.settings import ParagraphSettings
 
 TEN = ParagraphSettings(least_bytes=10)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from fromscratch.core.errors import FromScratchError
-from fromscratch.corpus.samples import sample_pieces
+from fromscratch.corpus.learning.samples import sample_pieces
 
 
 def reader(count: int, characters: int) -> dict[str, list[str]]:

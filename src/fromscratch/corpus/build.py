@@ -15,10 +15,12 @@ from fromscratch.core.artifact import Artifact, Draft
 from fromscratch.core.files import digest_value, remove_tree, write_json
 from fromscratch.core.progress import progress
 from fromscratch.core.workplace import Machine, Workplace
-from fromscratch.corpus.corpus_index import CorpusIndex, finish_index, open_earlier
-from fromscratch.corpus.decide import block_groups, compare_shards, verdict_path
-from fromscratch.corpus.duplicate_settings import HeldoutSettings
-from fromscratch.corpus.engine import run_tasks
+from fromscratch.corpus.comparison.corpus_index import CorpusIndex, finish_index, open_earlier
+from fromscratch.corpus.comparison.decide import block_groups, compare_shards, verdict_path
+from fromscratch.corpus.comparison.settings import HeldoutSettings
+from fromscratch.corpus.comparison.split import HeldoutChoice
+from fromscratch.corpus.comparison.write import WriteJob, read_counts, write_documents
+from fromscratch.corpus.engine.run import run_tasks
 from fromscratch.corpus.examples import example_reader
 from fromscratch.corpus.filters.filter import ReadExamples
 from fromscratch.corpus.funnel import Counts, add_counts, funnel_of, refuse_empty_corpus
@@ -26,8 +28,6 @@ from fromscratch.corpus.readers.plan import ReadTask, plan_reads
 from fromscratch.corpus.settings import CorpusSettings
 from fromscratch.corpus.shard import UNREADABLE, ShardJob, compile_kernels, write_shard
 from fromscratch.corpus.sources import Package
-from fromscratch.corpus.split import HeldoutChoice
-from fromscratch.corpus.write import WriteJob, read_counts, write_documents
 
 __all__ = ["build_corpus"]
 

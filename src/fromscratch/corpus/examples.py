@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fromscratch.core.errors import FromScratchError
-from fromscratch.corpus.extract import extract_text
+from fromscratch.corpus.extraction.extract import extract_text
 from fromscratch.corpus.filters.filter import ReadExamples
 from fromscratch.corpus.readers.pages import read_pages
 from fromscratch.corpus.readers.plan import plan_reads

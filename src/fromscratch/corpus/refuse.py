@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from fromscratch.corpus.filters.language import Language
 from fromscratch.corpus.filters.refusals import HOSTS, URL_WORDS, Refusals
-from fromscratch.corpus.kernels_refuse import LATIN, SAMPLES, SCRIPTS, read_scripts
+from fromscratch.corpus.kernels.phrases import PhraseSet, compile_phrases, count_phrases
+from fromscratch.corpus.kernels.refuse import LATIN, SAMPLES, SCRIPTS, read_scripts
+from fromscratch.corpus.kernels.text_buffers import text_buffers
 from fromscratch.corpus.language import load_language_model
-from fromscratch.corpus.phrases import PhraseSet, compile_phrases, count_phrases
-from fromscratch.corpus.text_buffers import text_buffers
 
 __all__ = ["Refused", "refuse_pages"]
 

@@ -6,8 +6,8 @@ from pydantic import Field, model_validator
 
 from fromscratch.core.settings import Settings, did_you_mean, refuse
 from fromscratch.corpus.cascade import Cascade
-from fromscratch.corpus.duplicate_settings import DuplicateSettings, HeldoutSettings, ParagraphSettings
-from fromscratch.corpus.extraction import ExtractionSettings
+from fromscratch.corpus.comparison.settings import DuplicateSettings, HeldoutSettings, ParagraphSettings
+from fromscratch.corpus.extraction.settings import ExtractionSettings
 from fromscratch.corpus.filters.refusals import Refusals
 from fromscratch.corpus.sources import Source
 

@@ -13,23 +13,23 @@ from numpy.typing import NDArray
 
 from fromscratch.core.files import atomic_write, canonical_json
 from fromscratch.corpus.cascade import SHARD_STEPS
-from fromscratch.corpus.characters import character_tables
+from fromscratch.corpus.comparison.duplicates import content_digests, minhash_keys
+from fromscratch.corpus.comparison.paragraphs import paragraph_hashes
+from fromscratch.corpus.comparison.settings import DuplicateSettings
 from fromscratch.corpus.documents import DOCUMENTS
-from fromscratch.corpus.duplicate_settings import DuplicateSettings
-from fromscratch.corpus.duplicates import content_digests, minhash_keys
-from fromscratch.corpus.extract import compile_extraction, extract_text
+from fromscratch.corpus.extraction.extract import compile_extraction, extract_text
 from fromscratch.corpus.filters.filter import Batch
-from fromscratch.corpus.kernels import measure
-from fromscratch.corpus.kernels_refuse import read_scripts
+from fromscratch.corpus.kernels.characters import character_tables
+from fromscratch.corpus.kernels.measure import measure
+from fromscratch.corpus.kernels.metrics import METRIC_NAMES
+from fromscratch.corpus.kernels.refuse import read_scripts
+from fromscratch.corpus.kernels.text_buffers import text_buffers
 from fromscratch.corpus.language import CODE
-from fromscratch.corpus.metrics import METRIC_NAMES
-from fromscratch.corpus.paragraphs import paragraph_hashes
 from fromscratch.corpus.readers.pages import read_pages
 from fromscratch.corpus.readers.plan import ReadTask
 from fromscratch.corpus.refuse import refuse_pages
 from fromscratch.corpus.settings import CorpusSettings
 from fromscratch.corpus.sieve import sieve
-from fromscratch.corpus.text_buffers import text_buffers
 
 __all__ = ["UNREADABLE", "ShardJob", "compile_kernels", "measure_texts", "nulls", "shard_schema", "write_shard"]
 

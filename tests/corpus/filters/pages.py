@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fromscratch.corpus.characters import character_tables
 from fromscratch.corpus.filters.filter import Batch, Filter
-from fromscratch.corpus.kernels import measure
-from fromscratch.corpus.text_buffers import text_buffers
+from fromscratch.corpus.kernels.characters import character_tables
+from fromscratch.corpus.kernels.measure import measure
+from fromscratch.corpus.kernels.text_buffers import text_buffers
 
 __all__ = ["batch_of", "fixture_pages", "judged", "judged_pages"]
 

@@ -10,12 +10,12 @@ import pytest
 
 from fromscratch.core.errors import FromScratchError
 from fromscratch.core.settings import validate_settings
-from fromscratch.corpus.extract import extract_text
-from fromscratch.corpus.extraction import ExtractionSettings
+from fromscratch.corpus.extraction.extract import extract_text
+from fromscratch.corpus.extraction.settings import ExtractionSettings
 from fromscratch.corpus.filters.language import Language
 from fromscratch.corpus.filters.quality import RULES, Quality, Rule, judge_metrics
+from fromscratch.corpus.kernels.metrics import METRIC_NAMES, Metric
 from fromscratch.corpus.language import identify_languages
-from fromscratch.corpus.metrics import METRIC_NAMES, Metric
 from fromscratch.corpus.readers.pages import read_pages
 from fromscratch.corpus.readers.plan import plan_reads
 from fromscratch.corpus.shard import measure_texts

@@ -9,7 +9,7 @@ import pytest
 from fromscratch.core.errors import FromScratchError
 from fromscratch.core.settings import validate_settings
 from fromscratch.corpus.filters.topics import TOPICS, Topics
-from fromscratch.corpus.lexicons import load_lexicon
+from fromscratch.corpus.learning.lexicons import load_lexicon
 from tests.conftest import Golden
 from tests.corpus.filters.pages import batch_of, judged_pages
 

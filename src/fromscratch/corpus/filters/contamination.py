@@ -53,9 +53,9 @@ class Contamination(Filter):
         """Write the n-grams of all items, ascending, with the item and the place in it of each."""
         import pyarrow as pa
 
-        from fromscratch.corpus.characters import character_tables
-        from fromscratch.corpus.kernels_contamination import all_grams
-        from fromscratch.corpus.text_buffers import text_buffers
+        from fromscratch.corpus.kernels.characters import character_tables
+        from fromscratch.corpus.kernels.contamination import all_grams
+        from fromscratch.corpus.kernels.text_buffers import text_buffers
 
         if not self.benchmarks or (folder / ITEMS).exists():  # which is written last
             return
@@ -74,9 +74,9 @@ class Contamination(Filter):
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        from fromscratch.corpus.characters import character_tables
-        from fromscratch.corpus.kernels_contamination import find_grams
-        from fromscratch.corpus.text_buffers import text_buffers
+        from fromscratch.corpus.kernels.characters import character_tables
+        from fromscratch.corpus.kernels.contamination import find_grams
+        from fromscratch.corpus.kernels.text_buffers import text_buffers
 
         reasons, evidence = no_reasons(batch), no_reasons(batch)
         if not self.benchmarks:

@@ -8,9 +8,9 @@ import numpy as np
 from pydantic import Field
 
 from fromscratch.core.settings import Settings
-from fromscratch.corpus.chance import chance_of_ids
 from fromscratch.corpus.filters.filter import Batch, Filter, ReadExamples, Verdict, no_reasons
 from fromscratch.corpus.filters.learned import FastText, Trained, score_two_classes, train_classes
+from fromscratch.corpus.learning.chance import chance_of_ids
 
 __all__ = ["LeastProbability", "Likeness", "Pareto"]
 

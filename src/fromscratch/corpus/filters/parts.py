@@ -9,7 +9,7 @@ from pydantic import Field
 
 from fromscratch.core.settings import Settings
 from fromscratch.corpus.filters.filter import Batch, Objects, Verdict
-from fromscratch.corpus.metrics import Metric
+from fromscratch.corpus.kernels.metrics import Metric
 
 __all__ = ["Mixed", "judge_parts"]
 
@@ -76,9 +76,9 @@ def _split(batch: Batch, settings: Mixed) -> list[_Part]:
     """The two parts of each mixed document, one after the other."""
     import pyarrow as pa
 
-    from fromscratch.corpus.characters import character_tables
-    from fromscratch.corpus.kernels_parts import label_lines
-    from fromscratch.corpus.text_buffers import text_buffers
+    from fromscratch.corpus.kernels.characters import character_tables
+    from fromscratch.corpus.kernels.parts import label_lines
+    from fromscratch.corpus.kernels.text_buffers import text_buffers
 
     han = batch.metrics[:, Metric.HAN_SHARE]
     # Of the letters in Chinese lines some are Latin, so that Han may have less than the share of those lines.

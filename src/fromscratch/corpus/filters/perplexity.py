@@ -71,8 +71,8 @@ class Perplexity(Filter):
 
     def prepare(self, folder: Path, read: ReadExamples) -> None:
         """Train a model of each language on nine tenths of its examples; the last tenth tells what is usual."""
-        from fromscratch.corpus.ngram_model import perplexities, save_ngrams, train_ngrams
-        from fromscratch.corpus.samples import sample_pieces
+        from fromscratch.corpus.learning.ngram_model import perplexities, save_ngrams, train_ngrams
+        from fromscratch.corpus.learning.samples import sample_pieces
 
         for language, each in self.languages.items():
             path = folder / f"perplexity-{language}"
@@ -98,7 +98,7 @@ class Perplexity(Filter):
         """`too_perplexing`, with the perplexity and the bound; the perplexity of every document in these languages."""
         import pyarrow as pa
 
-        from fromscratch.corpus.ngram_model import load_ngrams, perplexities
+        from fromscratch.corpus.learning.ngram_model import load_ngrams, perplexities
 
         reasons, evidence = no_reasons(batch), no_reasons(batch)
         scores = np.full(len(batch), np.nan, np.float32)

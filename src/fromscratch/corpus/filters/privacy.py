@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from fromscratch.corpus.filters.filter import Batch, Filter, Verdict, no_reasons
-from fromscratch.corpus.metrics import Metric
+from fromscratch.corpus.kernels.metrics import Metric
 
 __all__ = ["TOKENS", "Privacy"]
 
@@ -70,8 +70,8 @@ class Privacy(Filter):
         """The masked texts; `contact_list`, with how many matches there were."""
         import pyarrow as pa
 
-        from fromscratch.corpus.kernels_privacy import find_private, mask
-        from fromscratch.corpus.text_buffers import text_buffers
+        from fromscratch.corpus.kernels.privacy import find_private, mask
+        from fromscratch.corpus.kernels.text_buffers import text_buffers
 
         is_code = (batch.languages == "code").astype(np.bool_)
         wanted = np.array([getattr(self, kind) == "mask" for kind in TOKENS])

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from fromscratch.core.settings import Settings, did_you_mean, refuse
 from fromscratch.corpus.filters.filter import Batch, Filter, Verdict
 from fromscratch.corpus.filters.parts import Mixed, judge_parts
-from fromscratch.corpus.metrics import Metric
+from fromscratch.corpus.kernels.metrics import Metric
 
 __all__ = ["RULES", "ChineseQuality", "CodeQuality", "EnglishQuality", "Quality", "Rule", "judge_metrics"]
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from fromscratch.core.settings import Settings, did_you_mean, refuse
-from fromscratch.corpus.chance import chance_of_ids
 from fromscratch.corpus.filters.filter import Batch, Filter, Objects, ReadExamples, Verdict, no_reasons
 from fromscratch.corpus.filters.learned import LinearSettings, train_classes
+from fromscratch.corpus.learning.chance import chance_of_ids
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -111,7 +111,7 @@ class Topics(Filter):
 
 def _by_lexicon(texts: "pa.LargeStringArray", settings: TopicLexicon) -> tuple[Objects, NDArray[np.float64]]:
     """Topics of texts, and their share in all that the texts have of topics, as if each had one word more of none."""
-    from fromscratch.corpus.lexicons import load_lexicon, look_up
+    from fromscratch.corpus.learning.lexicons import load_lexicon, look_up
 
     lexicon = load_lexicon("topics")
     found = look_up(texts, lexicon)
@@ -129,7 +129,7 @@ def _by_lexicon(texts: "pa.LargeStringArray", settings: TopicLexicon) -> tuple[O
 
 def _by_model(texts: "pa.LargeStringArray", settings: LearnedTopics, path: Path) -> tuple[Objects, NDArray[np.float64]]:
     """The likeliest topics of texts, and their probabilities."""
-    from fromscratch.corpus.linear_model import class_probabilities, load_linear
+    from fromscratch.corpus.learning.linear_model import class_probabilities, load_linear
 
     model = load_linear(path)
     probabilities = class_probabilities(model, texts)
