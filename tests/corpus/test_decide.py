@@ -209,7 +209,8 @@ def test_boilerplate_does_not_chain_distinct_documents(tmp_path: Path) -> None:
     assert [rows[number]["text"] for number in alive] == [None, None, *(bodies[number] for number in alive[2:])]
 
 
-def test_full_buckets_take_no_more_documents(tmp_path: Path) -> None:
+def test_full_buckets_take_no_more_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decide, "BLOCK_BYTES", 1)
     texts = crawl(5)
     shards = shards_of(tmp_path / "shards", texts, 30)
     few = DUPLICATES.model_copy(update={"bucket_documents": 2})

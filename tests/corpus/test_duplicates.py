@@ -119,6 +119,20 @@ def test_the_most_similar_kept_document_is_the_partner() -> None:
     assert near([first, second, third], settings)[2] == (1, pytest.approx(jaccard(second, third)))
 
 
+def test_a_document_that_may_not_stay_has_partners_and_is_none() -> None:
+    text = words(8, 100)
+    texts = column([" ".join(text), " ".join(text[1:]), " ".join(text[2:])])
+    for stay, partners in (
+        ([True] * 3, [-1, 0, 0]),
+        ([False, True, True], [-1, -1, 1]),
+        ([True, False, True], [-1, 0, 0]),
+    ):
+        keys, places = minhash_keys(texts, DEFAULT), np.array(stay)
+        found = find_near_duplicates(keys, lambda wanted: texts.take(pa.array(wanted)), DEFAULT, places)
+        assert found.partners.tolist() == partners
+        assert not found.taken[~places].any()
+
+
 def test_texts_without_words_resemble_nothing() -> None:
     assert near(["!!!", "!!!", "", "", "——"]) == [(-1, 0.0)] * 5
 

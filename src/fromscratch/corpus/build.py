@@ -26,7 +26,7 @@ from fromscratch.corpus.filters.filter import ReadExamples
 from fromscratch.corpus.funnel import Counts, add_counts, funnel_of, refuse_empty_corpus
 from fromscratch.corpus.readers.plan import ReadTask, plan_reads
 from fromscratch.corpus.settings import CorpusSettings
-from fromscratch.corpus.shard import UNREADABLE, ShardJob, compile_kernels, write_shard
+from fromscratch.corpus.shard import UNREADABLE, ShardJob, compile_jobs, compile_kernels, write_shard
 from fromscratch.corpus.sources import Package
 
 __all__ = ["build_corpus"]
@@ -104,8 +104,11 @@ def _write_shards(folder: Path, tasks: Sequence[ReadTask], corpus: CorpusSetting
         for number, task in enumerate(tasks)
     ]
     missing = sorted((job for job in jobs if not job.path.exists()), key=lambda job: -job.task.bytes)
-    if min(machine.worker_count, len(missing)) > 1:
-        compile_kernels(corpus, folder.with_name("models"))
+    if machine.engine == "embedded" and min(machine.worker_count, len(missing)) > 1:
+        # By as many workers, for it takes a minute of one core where nothing is cached yet.
+        with closing(run_tasks(compile_kernels, compile_jobs(corpus, folder.with_name("models")), machine)) as compiled:
+            for _ in compiled:
+                pass
     all_bytes, missing_bytes = (sum(job.task.bytes for job in some) for some in (jobs, missing))
     with (
         progress("corpus", total=all_bytes, done=all_bytes - missing_bytes) as advance,

@@ -31,7 +31,17 @@ from fromscratch.corpus.refuse import refuse_pages
 from fromscratch.corpus.settings import CorpusSettings
 from fromscratch.corpus.sieve import sieve
 
-__all__ = ["UNREADABLE", "ShardJob", "compile_kernels", "measure_texts", "nulls", "shard_schema", "write_shard"]
+__all__ = [
+    "UNREADABLE",
+    "CompileJob",
+    "ShardJob",
+    "compile_jobs",
+    "compile_kernels",
+    "measure_texts",
+    "nulls",
+    "shard_schema",
+    "write_shard",
+]
 
 UNREADABLE = b"unreadable"  # key of the Parquet file's metadata: a JSON list of {"place", "why"}
 NO_TEXT = pa.scalar("", pa.large_string())
@@ -83,18 +93,43 @@ def write_shard(job: ShardJob) -> ReadTask:
     return job.task
 
 
-def compile_kernels(settings: CorpusSettings, models: Path) -> None:
-    """Run the kernels of `write_shard` once, so that worker processes find the machine code on disk."""
-    compile_extraction()
+@dataclass(frozen=True)
+class CompileJob:
+    """What a worker needs to compile some of the kernels of `write_shard`: those of a filter, or of all else."""
+
+    part: str
+    settings: CorpusSettings
+    models: Path
+
+    def __str__(self) -> str:
+        return f"compiling {self.part}"
+
+
+def compile_jobs(settings: CorpusSettings, models: Path) -> list[CompileJob]:
+    """The kernels in parts that take a while each, the longest first."""
+    parts = ["extraction", "privacy", "measuring", *(name for name, _ in settings.filters.present())]
+    return [CompileJob(part, settings, models) for part in dict.fromkeys(parts)]
+
+
+def compile_kernels(job: CompileJob) -> str:
+    """Run kernels once, so that worker processes find the machine code on disk; return the part."""
+    settings = job.settings
     texts = pa.array(["a text", ""], pa.large_string())
-    measure_texts(texts)
-    minhash_keys(texts, settings.duplicates)
-    paragraph_hashes(texts, settings.paragraphs)
-    read_scripts(*text_buffers(texts))
-    ids, english, absent = (np.array([each, each], object) for each in ("0", "en", None))
-    batch = Batch(ids, ids, ids, ids, ids, absent, english, texts, models, measure_texts)
-    for _, each in settings.filters.present():
-        each.judge(batch)
+    if job.part == "extraction":
+        compile_extraction()
+    elif job.part == "measuring":
+        measure_texts(texts)
+        minhash_keys(texts, settings.duplicates)
+        content_digests(texts)
+        paragraph_hashes(texts, settings.paragraphs)
+        read_scripts(*text_buffers(texts))
+    else:
+        ids, english, absent = (np.array([each, each], object) for each in ("0", "en", None))
+        batch = Batch(ids, ids, ids, ids, ids, absent, english, texts, job.models, measure_texts)
+        for name, each in settings.filters.present():
+            if name == job.part:
+                each.judge(batch)
+    return job.part
 
 
 def measure_texts(texts: pa.LargeStringArray) -> NDArray[np.float32]:
