@@ -22,11 +22,11 @@ from fromscratch.train.settings import LoopSettings
 
 VOCABULARY = 67  # a prime, so that no sharding comes out even
 SHAPE: Mapping[str, Any] = {
-    "layers": 4, "width": 32, "heads": 8, "kv_heads": 4, "ffn_width": 48, "context_tokens": 24
+    "layers": 2, "width": 32, "heads": 8, "kv_heads": 4, "ffn_width": 48, "context_tokens": 24
 }  # fmt: skip
 
 
-WHOLE = 4 * (2 * 32 * 32 + 2 * 16 * 32 + 3 * 32 * 48 + 2 * 32) + 2 * 67 * 32 + 32  # numbers in the weights of SHAPE
+WHOLE = 2 * (2 * 32 * 32 + 2 * 16 * 32 + 3 * 32 * 48 + 2 * 32) + 2 * 67 * 32 + 32  # numbers in the weights of SHAPE
 
 
 ADAMW = AdamW(peak_learning_rate=3e-3)

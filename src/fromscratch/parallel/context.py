@@ -1,6 +1,6 @@
 """Positions shared out over processes, which within attention hold all positions of some heads instead.
 
-This is the exchange of DeepSpeed-Ulysses (arXiv 2309.14509). It needs nothing of attention itself, so any kernel will do.
+This is the exchange of DeepSpeed-Ulysses (arXiv 2309.14509). Any kernel of attention will do.
 
 B batch · T position · S positions of this process · D model width · X numbers of all heads here · Y those of some heads
 P = B, or 1 · A = H query heads, or 1

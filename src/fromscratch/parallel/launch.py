@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -160,7 +160,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _listen(processes: list[BaseProcess], ears: dict[Connection, int], stop: StopRequest) -> Mapping[int, Word]:
+def _listen(processes: list[BaseProcess], ears: dict[Connection, int], stop: StopRequest) -> dict[int, Word]:
     """What each process said until all had spoken, or some time after the first that failed; signals are passed on."""
     said: dict[int, Word] = {}
     told = False
@@ -184,8 +184,8 @@ def _listen(processes: list[BaseProcess], ears: dict[Connection, int], stop: Sto
     return said
 
 
-def _outcome(said: Mapping[int, Word], processes: list[BaseProcess]) -> Any:
-    by_kind = {kind: payload for _, (kind, payload) in sorted(said.items(), reverse=True)}  # of the lowest rank each
+def _outcome(said: dict[int, Word], processes: list[BaseProcess]) -> Any:
+    by_kind = {kind: payload for kind, payload in reversed(said.values())}  # the first said; others follow from it
     if "refused" in by_kind:
         raise by_kind["refused"]
     for rank, process in enumerate(processes):

@@ -3,6 +3,7 @@
 B batch · T position · R sequences of this process · S positions of this process
 """
 
+import logging
 import math
 import warnings
 from collections.abc import Iterator, Sequence
@@ -129,6 +130,9 @@ def joined(store: Store, rank: int, layout: Layout, device: torch.device, local_
         torch.cuda.set_device(local_rank)
     # Nothing is added in place to what attention and MLP return.
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor", UserWarning)
+    # Nor is it news that a collective over two dimensions is two, or that gloo has no all-to-all of its own.
+    for name in ("_redistribute", "_collective_utils"):
+        logging.getLogger(f"torch.distributed.tensor.{name}").setLevel(logging.ERROR)
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=layout.processes, timeout=PATIENCE)
     try:
