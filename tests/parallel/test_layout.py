@@ -33,9 +33,14 @@ def test_under_torchrun_its_number_of_processes_holds(monkeypatch: pytest.Monkey
     ("settings", "processes", "message", "hint"),
     [
         (Parallel(tensor=4), 6, "asks for tensor 4 = 4 processes or a multiple, and there are 6", "use 8 processes"),
-        (Parallel(shard=2, tensor=2), 2, "asks for shard 2 × tensor 2 = 4 processes, and there are 2", "`machine.processes` = 4"),
+        (
+            Parallel(shard=2, tensor=2),
+            2,
+            "asks for shard 2 × tensor 2 = 4 processes, and there are 2",
+            "`machine.processes` = 4",
+        ),
     ],
-)  # fmt: skip
+)
 def test_sizes_that_do_not_multiply_to_the_processes(
     settings: Parallel, processes: int, message: str, hint: str
 ) -> None:
@@ -50,14 +55,19 @@ def test_sizes_that_do_not_multiply_to_the_processes(
     [
         (Layout(shard=3), {}, "`pretrain.batch_sequences` = 8 ", "use 9, or let replicate × shard be 1 or 2"),
         (Layout(pipeline=3), {}, "`model.layers` = 4 ", "use 6, or let pipeline be 1 or 2"),
-        (Layout(tensor=5), {}, "`pretrain.sequence_tokens` = 24 ", "use 25, or let context × tensor be 1 or 2 or 3 or 4"),
+        (
+            Layout(tensor=5),
+            {},
+            "`pretrain.sequence_tokens` = 24 ",
+            "use 25, or let context × tensor be 1 or 2 or 3 or 4",
+        ),
         (Layout(tensor=2, context=4), {}, "`model.kv_heads` = 4 ", "use 8, or let context × tensor be 1 or 2 or 4"),
         (Layout(tensor=2), {"ffn_width": 49}, "`model.ffn_width` = 49 ", "use 50, or let tensor be 1"),
         (Layout(tensor=2), {"positions": RelativePositions()}, '"relative"', "`machine.parallel.tensor` = 1"),
         (Layout(pipeline=2), {"head": "tied"}, '"tied"', 'or `model.head` = "untied"'),
         (Layout(pipeline=4, shard=4), {}, "2 sequences of a process", "`pretrain.batch_sequences` to 16 or more"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_shared_out(layout: Layout, changes: dict[str, object], message: str, hint: str) -> None:
     refuse_what_does_not_divide(Layout(), MODEL, 8, 24, None)
     with pytest.raises(FromScratchError) as refused:

@@ -25,7 +25,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from fromscratch.core.errors import FromScratchError
 from fromscratch.core.ledger import Ledger
-from fromscratch.core.stopping import Stopped, StopRequest, stop_at_safe_point
+from fromscratch.core.stopping import Stopped, StopRequest, stop_at_once, stop_at_safe_point
 from fromscratch.core.workplace import Machine, Workplace, available_cores
 from fromscratch.model.device import choose_device
 from fromscratch.parallel.layout import Layout
@@ -121,7 +121,10 @@ def _work_in_processes(work: Work, job: Any, machine: Machine, ledger_path: Path
                 mouth.close()
                 processes.append(process)
                 ears[ear] = rank
-            return _outcome(_listen(processes, ears, stop), processes)
+            said = _listen(processes, ears, stop)
+            if len(said) < count:
+                stop.raise_if_asked()  # the signal came before a process could hear it
+            return _outcome(said, processes)
     finally:
         for process in processes:
             process.kill()
@@ -134,14 +137,8 @@ def _be_one(
     os.setpgrp()  # Ctrl-C in the terminal reaches whoever started this, and that tells all
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        store = PrefixStore("attempt-0", TCPStore("127.0.0.1", port, is_master=False))
-        with (
-            stop_at_safe_point() as stop,  # what comes before the work looks for itself
-            joined(store, rank, layout, choose_device(machine), rank) as ranks,
-            Ledger(_ledger_of(ledger, rank)) as lines,
-        ):
-            stop.raise_if_asked()
-            result = work(job, Workplace(machine, lines), ranks)
+        with stop_at_once():
+            result = _work_as(rank, port, work, job, machine, ledger, layout)
         mouth.send(("done", result if rank == 0 else None))
     except FromScratchError as error:
         mouth.send(("refused", error))
@@ -151,6 +148,15 @@ def _be_one(
         mouth.send(("broken", traceback.format_exc()))
     sys.stdout.flush()
     os._exit(0)  # nothing that a dead neighbour left behind may hold this one up
+
+
+def _work_as(rank: int, port: int, work: Work, job: Any, machine: Machine, ledger: Path, layout: Layout) -> Any:
+    store = PrefixStore("attempt-0", TCPStore("127.0.0.1", port, is_master=False))
+    with (
+        joined(store, rank, layout, choose_device(machine), rank) as ranks,
+        Ledger(_ledger_of(ledger, rank)) as lines,
+    ):
+        return work(job, Workplace(machine, lines), ranks)
 
 
 def _end_with_parent() -> None:
@@ -185,9 +191,11 @@ def _listen(processes: list[BaseProcess], ears: dict[Connection, int], stop: Sto
 
 
 def _outcome(said: dict[int, Word], processes: list[BaseProcess]) -> Any:
-    by_kind = {kind: payload for kind, payload in reversed(said.values())}  # the first said; others follow from it
+    by_kind = dict(reversed(said.values()))  # the first said; others follow from it
     if "refused" in by_kind:
         raise by_kind["refused"]
+    if "stopped" in by_kind:  # one that had not begun to train leaves at once, and the others miss it
+        raise Stopped(by_kind["stopped"])
     for rank, process in enumerate(processes):
         if rank not in said:
             process.join(GRACE_SECONDS)
@@ -200,8 +208,6 @@ def _outcome(said: dict[int, Word], processes: list[BaseProcess]) -> Any:
                 )
     if "broken" in by_kind:
         raise RuntimeError(f"a process of the training failed:\n{by_kind['broken']}")
-    if "stopped" in by_kind:
-        raise Stopped(by_kind["stopped"])
     return said[0][1]
 
 
