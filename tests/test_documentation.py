@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from torch.distributed.run import get_args_parser
 
 from fromscratch.cli import parse_arguments
 from fromscratch.recipe import load_recipe
@@ -28,6 +29,10 @@ def commands() -> list[str]:
 @pytest.mark.parametrize("command", commands())
 def test_each_command_of_the_pages_is_one_that_exists(command: str) -> None:
     program, *arguments = shlex.split(command)
+    if program == "torchrun":
+        torchrun = get_args_parser().parse_args(arguments)
+        assert torchrun.module
+        program, *arguments = torchrun.training_script, *torchrun.training_script_args
     if program == "make":
         targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
         assert set(arguments) <= set(targets)

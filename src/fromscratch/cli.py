@@ -204,6 +204,8 @@ def _run(options: argparse.Namespace) -> int:
 
     recipe, run = _recipe_and_run(options)
     results = run_stages(recipe, run, until=options.until, redo=options.redo)
+    if not results:  # another process of torchrun has them
+        return EXIT_DONE
     if options.json:
         stages = {
             name: {

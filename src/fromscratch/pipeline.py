@@ -1,7 +1,9 @@
 """The stages of a run, in order: what each reads, what is done already, what would be done again."""
 
+import contextlib
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from fromscratch.core.stopping import stop_at_once
 from fromscratch.core.workplace import Workplace
 from fromscratch.corpus.comparison.against import against_digests
 from fromscratch.corpus.readers.plan import source_digests
+from fromscratch.parallel.layout import choose_layout, process_count, refuse_what_does_not_divide
 from fromscratch.recipe import Recipe
 
 __all__ = ["STAGES", "Stage", "StageResult", "run_stages"]
@@ -119,21 +122,43 @@ def run_stages(recipe: Recipe, run: Path, *, until: str = "report", redo: bool =
     """Make what is missing of the stages up to ``until`` in the folder ``run``; keep what is done already.
 
     A finished stage whose settings or inputs changed is refused with a FromScratchError that names them, unless
-    ``redo``. Raises Stopped on SIGINT and SIGTERM; the same call then goes on where it was.
+    ``redo``. Raises Stopped on SIGINT and SIGTERM; the same call then goes on where it was. Under torchrun all this is
+    done by process 0; the others help where they can, and are given no results.
     """
     stages = STAGES[: [stage.name for stage in STAGES].index(until) + 1]
-    if "release" in [stage.name for stage in stages]:
-        _refuse_what_llama_has_not(recipe)
-    with run_lock(run), stop_at_once():
-        if not redo:
-            _refuse_changed_settings(recipe, run, stages)
-        results: dict[str, StageResult] = {}
-        with Ledger(run / "ledger" / "process-0.jsonl") as ledger:
-            workplace = Workplace(recipe.machine, ledger)
-            for stage in stages:
-                results[stage.name] = _run_stage(stage, recipe, run, results, workplace, redo)
-                say(_line(stage.name, results[stage.name]))
-        return results
+    with _among_others() as leads:
+        if not leads:
+            return {}
+        _refuse_what_cannot_be(recipe, [stage.name for stage in stages])
+        with run_lock(run), stop_at_once():
+            if not redo:
+                _refuse_changed_settings(recipe, run, stages)
+            results: dict[str, StageResult] = {}
+            with Ledger(run / "ledger" / "process-0.jsonl") as ledger:
+                workplace = Workplace(recipe.machine, ledger)
+                for stage in stages:
+                    results[stage.name] = _run_stage(stage, recipe, run, results, workplace, redo)
+                    say(_line(stage.name, results[stage.name]))
+            return results
+
+
+@contextlib.contextmanager
+def _among_others() -> Iterator[bool]:
+    """Whether this process makes the stages. Under torchrun only the first does, and the others train with it."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield True
+        return
+    from fromscratch.parallel.launch import follow, release_followers
+
+    if int(os.environ["RANK"]) > 0:
+        if status := follow():
+            raise SystemExit(status)
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        release_followers()
 
 
 def _run_stage(
@@ -186,8 +211,14 @@ def _origin(stage: Stage, recipe: Recipe, inputs: Mapping[str, str]) -> Origin:
     return Origin(stage.name, settings, inputs)
 
 
-def _refuse_what_llama_has_not(recipe: Recipe) -> None:
-    """Before anything is trained for a release that could not be written."""
+def _refuse_what_cannot_be(recipe: Recipe, stages: Sequence[str]) -> None:
+    """Before hours go into what a training needs that cannot be laid out, or for a release that cannot be written."""
+    if "pretrain" in stages:
+        layout = choose_layout(recipe.machine.parallel, process_count(recipe.machine))
+        sizes = recipe.pretrain.batch_sequences, recipe.pretrain.sequence_tokens, recipe.pretrain.micro_batch_sequences
+        refuse_what_does_not_divide(layout, recipe.model, *sizes)
+    if "release" not in stages:
+        return
     for name, theirs in recipe.model.beyond_llama.items():
         raise FromScratchError(
             f"`model.{name}`: a release is a folder that plain Llama code loads, and that has {theirs}",

@@ -15,6 +15,8 @@ from torch import Tensor
 from fromscratch.checkpoint import store
 from fromscratch.checkpoint.store import Damage, newest_checkpoint, remove_old_checkpoints, save_checkpoint
 
+TENSORS = "__0_0.distcp"  # of the only process
+
 
 def tensors(seed: int = 0) -> dict[str, Tensor]:
     """Every dtype that training keeps, with the values that a careless format loses."""
@@ -94,7 +96,7 @@ def test_any_flipped_bit_is_found_and_the_one_before_is_taken(tmp_path: Path) ->
     save_checkpoint(pristine, 1, tensors(1), {"tokens": 10})
     save_checkpoint(pristine, 2, tensors(2), {"tokens": 20})
     draw = random.Random(0)
-    files = {name: (pristine / "step-00000002" / name).stat().st_size for name in (store.COMMIT, store.TENSORS)}
+    files = {name: (pristine / "step-00000002" / name).stat().st_size for name in (store.COMMIT, store.PLACES, TENSORS)}
     for _ in range(200):
         name = draw.choice(sorted(files))
         offset, bit = draw.randrange(files[name]), draw.randrange(8)
@@ -113,7 +115,7 @@ def test_any_flipped_bit_is_found_and_the_one_before_is_taken(tmp_path: Path) ->
         shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("name", [store.COMMIT, store.TENSORS])
+@pytest.mark.parametrize("name", [store.COMMIT, store.PLACES, TENSORS])
 @pytest.mark.parametrize("left_bytes", [None, 0, 1, -1], ids=["missing", "empty", "one byte", "one byte short"])
 def test_a_cut_or_missing_file_is_found(tmp_path: Path, name: str, left_bytes: int | None) -> None:
     save_checkpoint(tmp_path, 1, tensors(1), {})
@@ -135,7 +137,7 @@ def test_a_cut_or_missing_file_is_found(tmp_path: Path, name: str, left_bytes: i
 def test_a_damaged_checkpoint_is_set_aside_with_its_reason_and_not_tried_again(tmp_path: Path) -> None:
     for _ in range(2):
         save_checkpoint(tmp_path, 3, tensors(), {})
-        (tmp_path / "step-00000003" / store.TENSORS).write_bytes(b"")
+        (tmp_path / "step-00000003" / TENSORS).write_bytes(b"")
         damages: list[Damage] = []
         assert newest_checkpoint(tmp_path, damages.append) is None
         assert len(damages) == 1
@@ -161,7 +163,7 @@ def test_what_a_killed_save_left_is_never_taken_and_is_removed(tmp_path: Path) -
 
 def test_a_full_disk_is_an_oserror_that_leaves_nothing_behind(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, 1, tensors(), {})
-    with files_limited_to(500), pytest.raises(OSError, match=r"tensors\.safetensors"):
+    with files_limited_to(500), pytest.raises(OSError, match=r"File too large.*step-00000002"):
         save_checkpoint(tmp_path, 2, tensors(), {})
     assert [each.name for each in tmp_path.iterdir()] == ["step-00000001"]
     assert newest_checkpoint(tmp_path) is not None
@@ -197,8 +199,9 @@ def test_the_commit_record_is_written_after_the_tensors_are_durable(
     monkeypatch.setattr(store, "_write_tensors", lambda *each: (write_tensors(*each), order.append("tensors")))
     monkeypatch.setattr(store, "_seal", lambda body: (order.append("commit"), seal(body))[1])
     save_checkpoint(tmp_path, 1, tensors(), {})
-    # Each file is fsynced and then its folder after the rename; last comes the folder of all checkpoints.
-    assert order == ["tensors", "fsync", "fsync", "commit", "fsync", "fsync", "fsync"]
+    # Both files of the tensors and their folder; then the record, and its folder after the rename; last comes the
+    # folder of all checkpoints.
+    assert order == ["fsync", "fsync", "tensors", "fsync", "commit", "fsync", "fsync", "fsync"]
 
 
 def test_retention_keeps_the_newest_and_never_counts_what_was_set_aside(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def train(folder: Path, fate: Callable[[], None]) -> dict[str, Any]:
     initialise(decoder, 0)
     draft = folder / "draft"
     draft.mkdir(parents=True, exist_ok=True)
-    for torn in draft.glob(f"*{TEMPORARY_SUFFIX}"):  # as `begin_artifact` does
+    for torn in draft.rglob(f"*{TEMPORARY_SUFFIX}"):  # as every stage begins (core.artifact.begin_artifact)
         torn.unlink()
     with Ledger(folder / "ledger.jsonl") as ledger:
         workplace = Workplace(Machine(threads=1, device="cpu"), ledger)

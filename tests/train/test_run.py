@@ -151,7 +151,7 @@ def test_a_damaged_checkpoint_is_set_aside_on_record_and_the_one_before_gives_th
 ) -> None:
     with pytest.raises(Stopped):
         train(tmp_path, raise_signal_at(9, signal.SIGTERM))
-    path = tmp_path / "draft" / "checkpoints" / "step-00000010" / "tensors.safetensors"
+    path = tmp_path / "draft" / "checkpoints" / "step-00000010" / "__0_0.distcp"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 4
     path.write_bytes(content)

@@ -1,5 +1,6 @@
 """The ledger: append-only JSON lines, each chained to the one before by its hash."""
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -28,10 +29,22 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._last, torn_bytes = _mend_tail(path)
-        self._file = path.open("ab", buffering=0)
+        self._open()
+
+    def _open(self) -> None:
+        self._last, torn_bytes = _mend_tail(self.path)
+        self._file = self.path.open("ab", buffering=0)
         if torn_bytes:
             self.append("torn", lost_bytes=torn_bytes)
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[None]:
+        """Within the block another process may open the file and append; this one then goes on after its last line."""
+        self._file.close()
+        try:
+            yield
+        finally:
+            self._open()
 
     def append(self, kind: str, /, **facts: Any) -> None:
         """Add a line. ``facts`` are plain finite JSON values; the time is seconds since 1970."""

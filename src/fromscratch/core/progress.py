@@ -13,11 +13,11 @@ Advance = Callable[..., None]
 
 
 @contextlib.contextmanager
-def progress(label: str, total: float | None, done: float = 0) -> Iterator[Advance]:
+def progress(label: str, total: float | None, done: float = 0, shown: bool = True) -> Iterator[Advance]:
     """A bar on stderr while the block runs; yields ``advance(amount=1, note="")``.
 
     ``total`` may be None when it is not known. ``done`` is where resumed work starts. Silent when stderr is no
-    terminal, so that logs hold no bars.
+    terminal, so that logs hold no bars, and where it is not to be ``shown``.
     """
     console = Console(stderr=True)
     with Progress(
@@ -28,7 +28,7 @@ def progress(label: str, total: float | None, done: float = 0) -> Iterator[Advan
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
         console=console,
-        disable=not console.is_terminal,
+        disable=not (shown and console.is_terminal),
         transient=True,
     ) as bars:
         task = bars.add_task(label, total=total, completed=int(done), note="")

@@ -9,7 +9,26 @@ from pydantic import Field, model_validator
 from fromscratch.core.ledger import Ledger
 from fromscratch.core.settings import Settings, refuse
 
-__all__ = ["Machine", "Workplace"]
+__all__ = ["Machine", "Parallel", "Workplace"]
+
+
+class Parallel(Settings):
+    """How the processes of a training share its work; their product is the number of processes."""
+
+    replicate: int = Field(default=1, gt=0)
+    """Groups of processes that each hold all of the weights and take other sequences of the batch."""
+
+    shard: int | None = Field(default=None, gt=0)
+    """Processes that share out the weights among themselves and take other sequences (FSDP); what is left if absent."""
+
+    context: int = Field(default=1, gt=0)
+    """Processes that share out the positions of each sequence, and the heads within attention."""
+
+    tensor: int = Field(default=1, gt=0)
+    """Processes that share out each matrix of a layer."""
+
+    pipeline: int = Field(default=1, gt=0)
+    """Processes that hold the layers one after the other."""
 
 
 class Machine(Settings):
@@ -29,6 +48,12 @@ class Machine(Settings):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where models run; `auto` takes the GPU when there is one."""
+
+    processes: int = Field(default=1, gt=0)
+    """Processes that pretraining starts on this machine. Under torchrun, its own number holds."""
+
+    parallel: Parallel = Parallel()
+    """How the processes of pretraining share its work."""
 
     @model_validator(mode="after")
     def _keep_together(self) -> Self:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor, Replicate
 from torch.nn import Parameter
 
 from fromscratch.optim.settings import Muon
@@ -58,20 +59,42 @@ class MuonOptimizer(torch.optim.Optimizer):
                 self._step_equal_shapes(parameters, group["lr"], group["weight_decay"])
 
     def _step_equal_shapes(self, parameters: list[Parameter], learning_rate: float, weight_decay: float) -> None:
-        gradients = [each.grad for each in parameters if each.grad is not None]
+        gradients = [_held(each.grad) for each in parameters if each.grad is not None]
         for each in parameters:
             if "momentum_buffer" not in self.state[each]:
                 self.state[each]["momentum_buffer"] = torch.zeros_like(each)
-        buffers = [self.state[each]["momentum_buffer"] for each in parameters]
+        buffers = [_held(self.state[each]["momentum_buffer"]) for each in parameters]
         torch._foreach_lerp_(buffers, gradients, 1 - self._momentum)
         ahead = torch._foreach_lerp(gradients, buffers, self._momentum)  # Nesterov's look one step ahead
-        update_MRC = orthogonalise(torch.stack(ahead), self.coefficients).to(parameters[0].dtype)
+        whole = [_whole(part, parameter) for part, parameter in zip(ahead, parameters, strict=True)]
+        update_MRC = orthogonalise(torch.stack(whole), self.coefficients).to(parameters[0].dtype)
         rows, columns = parameters[0].shape
         spectral = math.sqrt(max(1.0, rows / columns))
         scale = spectral if self._update_scale == "spectral" else 0.2 * math.sqrt(max(rows, columns))
-        weights: list[Tensor] = [*parameters]
+        updates = [_part(update_RC, parameter) for update_RC, parameter in zip(update_MRC, parameters, strict=True)]
+        weights = [_held(each) for each in parameters]
         torch._foreach_mul_(weights, 1 - learning_rate * weight_decay)
-        torch._foreach_add_(weights, update_MRC.unbind(), alpha=-learning_rate * scale)
+        torch._foreach_add_(weights, updates, alpha=-learning_rate * scale)
+
+
+def _held(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor: all of it, unless it is shared out."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def _whole(part: Tensor, like: Tensor) -> Tensor:
+    """The matrix of which each process holds a part, as it does of ``like``: its singular values are of all of it."""
+    if not isinstance(like, DTensor):
+        return part
+    mesh, placements = like.device_mesh, like.placements
+    return DTensor.from_local(part, mesh, placements, shape=like.shape, stride=like.stride()).full_tensor()
+
+
+def _part(whole: Tensor, like: Tensor) -> Tensor:
+    if not isinstance(like, DTensor):
+        return whole
+    everywhere = DTensor.from_local(whole, like.device_mesh, [Replicate()] * like.device_mesh.ndim, run_check=False)
+    return everywhere.redistribute(placements=like.placements).to_local()
 
 
 def orthogonalise(matrix_MRC: Tensor, coefficients: Coefficients) -> Tensor:

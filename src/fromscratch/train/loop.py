@@ -1,6 +1,6 @@
 """The training loop, a generator of step reports: state and batches in, the next state and its report out.
 
-B batch · b micro-batch · T position
+B batch · T position · R sequences of this process · r micro-batch of them · S positions of this process
 """
 
 import math
@@ -15,6 +15,8 @@ from fromscratch.core.errors import FromScratchError
 from fromscratch.model.decoder import Decoder
 from fromscratch.model.loss import IGNORED
 from fromscratch.optim.schedule import learning_rate_share
+from fromscratch.parallel.mesh import ALONE, Ranks
+from fromscratch.parallel.pipeline import Stage
 from fromscratch.train.settings import LoopSettings
 from fromscratch.train.state import TrainState
 
@@ -46,18 +48,19 @@ class StepReport:
 
 
 def training_steps(
-    state: TrainState, batches: Callable[[int], Batch], settings: LoopSettings
+    state: TrainState, batches: Callable[[int], Batch], settings: LoopSettings, ranks: Ranks = ALONE
 ) -> Iterator[tuple[TrainState, StepReport]]:
     """Train from where ``state`` stands to the last step; ``state`` is changed in place and yielded after each.
 
-    Raises FromScratchError, with ``state`` as after the step before, when the loss or the gradient is not finite.
+    Every one of ``ranks`` is given all of each batch, takes its part, and reports the same of the whole. Raises
+    FromScratchError, with ``state`` as after the step before, when the loss or the gradient is not finite.
     """
     begun = time.perf_counter()
     while state.step < settings.steps:
         tokens_BT, targets_BT = batches(state.step)
         scored = int((targets_BT != IGNORED).sum())
-        loss = accumulate_gradients(state.model, tokens_BT, targets_BT, scored, settings)
-        norm = clip_gradients(state.model, settings.clip_norm)
+        loss = accumulate_gradients(state.model, tokens_BT, targets_BT, scored, settings, ranks)
+        norm = clip_gradients(state.model, settings.clip_norm, ranks)
         loss_value, norm_value = torch.stack((loss, norm)).tolist()  # the only wait for the device in a step
         refuse_non_finite(loss_value, norm_value, state.step)
         share = learning_rate_share(settings.schedule, state.step, settings.steps)
@@ -82,33 +85,42 @@ def training_steps(
 
 
 def accumulate_gradients(
-    model: Decoder, tokens_BT: Tensor, targets_BT: Tensor, scored: int, settings: LoopSettings
+    model: Decoder,
+    tokens_BT: Tensor,
+    targets_BT: Tensor,
+    scored: int,
+    settings: LoopSettings,
+    ranks: Ranks = ALONE,
 ) -> Tensor:
     """Add the gradient of the batch's mean loss to ``.grad``, one micro-batch at a time; return that mean.
 
-    Each micro-batch counts by its ``scored`` positions, so its size changes nothing but rounding.
+    Each micro-batch counts by its share of the ``scored`` positions, so its size changes nothing but rounding, and
+    neither does the number of processes.
     """
     if not scored:
         raise ValueError("a batch without a single target has no mean loss")
+    tokens_RT, targets_RS = ranks.part(tokens_BT, targets_BT)
+    bf16 = settings.precision == "bf16"
+    if isinstance(model, Stage):
+        size = settings.micro_batch_sequences
+        return ranks.total(model.accumulate_gradients(tokens_RT, targets_RS, scored, settings.z_loss, size, bf16))
     device = next(model.parameters()).device
-    size = settings.micro_batch_sequences or len(tokens_BT)
+    size = settings.micro_batch_sequences or len(tokens_RT)
     mean = torch.zeros((), device=device)
-    for tokens_bT, targets_bT in zip(torch.split(tokens_BT, size), torch.split(targets_BT, size), strict=True):
-        share = int((targets_bT != IGNORED).sum()) / scored
-        if share == 0:
-            continue  # the mean over nothing is not a number
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-            there = tokens_bT.to(device, non_blocking=True), targets_bT.to(device, non_blocking=True)
+    for tokens_rT, targets_rS in zip(torch.split(tokens_RT, size), torch.split(targets_RS, size), strict=True):
+        share = int((targets_rS != IGNORED).sum()) / scored
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            there = tokens_rT.to(device, non_blocking=True), targets_rS.to(device, non_blocking=True)
             loss = model.loss(*there, z_loss=settings.z_loss)
         torch.autograd.backward(loss * share)
         mean += loss.detach() * share
-    return mean
+    return ranks.total(mean)
 
 
-def clip_gradients(model: Decoder, clip_norm: float | None) -> Tensor:
+def clip_gradients(model: Decoder, clip_norm: float | None, ranks: Ranks = ALONE) -> Tensor:
     """Scale all gradients to at most ``clip_norm`` in Euclidean norm; return the norm that they had."""
     parameters = [each for each in model.parameters() if each.grad is not None]
-    norm = torch.nn.utils.get_total_norm([each.grad for each in parameters if each.grad is not None])
+    norm = ranks.norm([each.grad for each in parameters if each.grad is not None])
     if clip_norm is not None:
         torch.nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)
     return norm

@@ -1,6 +1,9 @@
 """The stage from token shards to a base model."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,8 +12,13 @@ from fromscratch.core.artifact import Artifact, Draft
 from fromscratch.core.errors import FromScratchError
 from fromscratch.core.workplace import Workplace
 from fromscratch.model.decoder import Decoder
+from fromscratch.model.device import choose_device
 from fromscratch.model.initial import initialise
 from fromscratch.model.settings import DecoderSettings
+from fromscratch.parallel.launch import work_together
+from fromscratch.parallel.lay_out import lay_out
+from fromscratch.parallel.layout import choose_layout, process_count, refuse_what_does_not_divide
+from fromscratch.parallel.mesh import Ranks
 from fromscratch.tokens.batches import BatchPlan
 from fromscratch.tokens.shards import read_index
 from fromscratch.train.loop import Batch
@@ -40,17 +48,50 @@ def pretrain(
             f"{model.context_tokens:,}",
             f"use at most {model.context_tokens:,}, or give the model a longer context",
         )
-    tokens = inputs["tokens"].path
-    plan = BatchPlan(tokens, pretrain.mixture, seed, pretrain.sequence_tokens, pretrain.batch_sequences)
-    decoder = Decoder(model, read_index(tokens)["vocabulary"])
-    initialise(decoder, seed)
+    processes = process_count(workplace.machine)
+    layout = choose_layout(workplace.machine.parallel, processes)
+    refuse_what_does_not_divide(
+        layout, model, pretrain.batch_sequences, pretrain.sequence_tokens, pretrain.micro_batch_sequences
+    )
+    job = Pretraining(draft.folder, inputs["tokens"].path, seed, model, pretrain)
+    facts = work_together(_train_together, job, workplace, layout)
+    plan = job.plan()
+    with torch.device("meta"):
+        parameters = sum(parameter.numel() for parameter in Decoder(model, job.vocabulary).parameters())
+    epochs = plan.position(pretrain.steps)["epochs"]
+    summary = f"{facts['tokens']:,} tokens, loss {facts['final_loss']:.3f}, {facts['tokens_per_second']:,.0f} tokens/s"
+    return {"summary": summary, **facts, "parameters": parameters, "mixture": plan.weights, "epochs": epochs}
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """What every process of a pretraining has to know."""
+
+    folder: Path
+    tokens: Path
+    seed: int
+    model: DecoderSettings
+    settings: PretrainSettings
+
+    @property
+    def vocabulary(self) -> int:
+        return int(read_index(self.tokens)["vocabulary"])
+
+    def plan(self) -> BatchPlan:
+        settings = self.settings
+        return BatchPlan(self.tokens, settings.mixture, self.seed, settings.sequence_tokens, settings.batch_sequences)
+
+
+def _train_together(job: Pretraining, workplace: Workplace, ranks: Ranks) -> dict[str, Any]:
+    """What one process of them does."""
+    plan = job.plan()
+    device = choose_device(workplace.machine)
+    decoder = lay_out(
+        job.model, job.vocabulary, ranks, device, job.settings.precision, partial(initialise, seed=job.seed)
+    )
 
     def batches(number: int) -> Batch:
         sequences = torch.from_numpy(plan.batch(number))
         return sequences[:, :-1], sequences[:, 1:]
 
-    facts = train_to_end(draft.folder, decoder, batches, pretrain, workplace, "pretrain", plan.position)
-    epochs = plan.position(pretrain.steps)["epochs"]
-    parameters = sum(parameter.numel() for parameter in decoder.parameters())
-    summary = f"{facts['tokens']:,} tokens, loss {facts['final_loss']:.3f}, {facts['tokens_per_second']:,.0f} tokens/s"
-    return {"summary": summary, **facts, "parameters": parameters, "mixture": plan.weights, "epochs": epochs}
+    return train_to_end(job.folder, decoder, batches, job.settings, workplace, "pretrain", plan.position, ranks)

@@ -8,6 +8,7 @@ from typing import Any
 from fromscratch.checkpoint.store import Damage, newest_checkpoint, remove_old_checkpoints, save_checkpoint
 from fromscratch.core.ledger import Ledger
 from fromscratch.core.progress import say
+from fromscratch.parallel.mesh import ALONE, Ranks
 from fromscratch.train.state import TrainState
 
 __all__ = ["Position", "Recovery"]
@@ -25,13 +26,14 @@ class Recovery:
     ledger: Ledger
     keep: int
     position: Position
+    ranks: Ranks = ALONE
 
     def resume(self, state: TrainState) -> None:
         """Take the newest sound checkpoint, if there is one; damaged ones are set aside and said so."""
-        found = newest_checkpoint(self.folder, self._report_damage)
+        found = newest_checkpoint(self.folder, self._report_damage, self.ranks.control)
         if found is None:
             return
-        state.restore(found.read_tensors(), found.facts)
+        state.restore(found.read_tensors(state.blanks(), self.ranks.control), found.facts)
         self.ledger.append(
             "resumed",
             stage=self.stage,
@@ -44,10 +46,11 @@ class Recovery:
     def save(self, state: TrainState) -> None:
         """Write a checkpoint. A disk that refuses costs only this one: training goes on and tries at the next."""
         try:
-            saved = save_checkpoint(self.folder, state.step, state.tensors(), state.facts())
-            remove_old_checkpoints(self.folder, self.keep)
+            saved = save_checkpoint(self.folder, state.step, state.tensors(), state.facts(), self.ranks.control)
+            if self.ranks.number == 0:
+                remove_old_checkpoints(self.folder, self.keep)
         except OSError as error:
-            say(f"warning: {self.stage}: no checkpoint at step {state.step:,}, and training goes on: {error}")
+            self._say(f"warning: {self.stage}: no checkpoint at step {state.step:,}, and training goes on: {error}")
             self.ledger.append("checkpoint_failed", stage=self.stage, step=state.step, reason=str(error))
             return
         self.ledger.append(
@@ -61,7 +64,9 @@ class Recovery:
         self.ledger.sync()
 
     def _report_damage(self, damage: Damage) -> None:
-        say(f"warning: {self.stage}: the checkpoint of step {damage.step:,} is damaged ({damage.reason}) and set aside")
+        self._say(
+            f"warning: {self.stage}: the checkpoint of step {damage.step:,} is damaged ({damage.reason}) and set aside"
+        )
         self.ledger.append(
             "checkpoint_damaged",
             stage=self.stage,
@@ -69,3 +74,7 @@ class Recovery:
             reason=damage.reason,
             moved_to=damage.moved_to.name,
         )
+
+    def _say(self, line: str) -> None:
+        if self.ranks.number == 0:
+            say(line)

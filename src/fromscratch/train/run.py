@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from fromscratch.checkpoint.store import save_checkpoint
 from fromscratch.core.files import digest_file
 from fromscratch.core.history import read_trainings
 from fromscratch.core.ledger import read_ledger
@@ -18,10 +19,12 @@ from fromscratch.model.decoder import Decoder
 from fromscratch.model.device import choose_device
 from fromscratch.model.files import WEIGHTS, save_model
 from fromscratch.optim.build import build_optimizer
+from fromscratch.parallel.mesh import ALONE, Ranks
+from fromscratch.parallel.pipeline import optimizer_of_stage
 from fromscratch.train.loop import Batch, training_steps
 from fromscratch.train.recovery import Position, Recovery
 from fromscratch.train.settings import LoopSettings
-from fromscratch.train.state import TrainState
+from fromscratch.train.state import MODEL, TrainState
 
 __all__ = ["train_to_end"]
 
@@ -34,32 +37,57 @@ def train_to_end(
     workplace: Workplace,
     label: str,
     position: Position = lambda batch: {"batch": batch},
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Train ``decoder`` and leave its weights in ``folder``; return the facts of the run.
 
     ``batches`` is a pure function of the batch number; ``decoder`` holds the initial weights. Checkpoints lie in
     ``folder``/checkpoints while training, and a call with the same arguments goes on from the newest. ``label``
     names the run in the ledger and on the bar. The weights are the same to the bit however often it was stopped
-    or killed, for the same number of threads. Raises Stopped after SIGINT or SIGTERM, with the step finished and
-    saved, and FromScratchError when the loss is not finite.
+    or killed, for the same number of threads. All of ``ranks`` call this together, each with what it holds of the
+    decoder and a ledger of its own; any others, however many, can go on with their checkpoints. Raises Stopped after
+    SIGINT or SIGTERM, with the step finished and saved, and FromScratchError when the loss is not finite.
     """
     torch.set_num_threads(workplace.machine.thread_count)
     checkpoints = folder / "checkpoints"
     with stop_at_safe_point() as stop:
-        if (facts := _finished_before(folder, workplace, label)) is None:
+        facts = ranks.told(_finished_before(folder, workplace, label) if ranks.number == 0 else None)
+        if facts is None:
             decoder.to(choose_device(workplace.machine)).train()
-            state = TrainState(decoder, build_optimizer(settings.optimizer, decoder.named_parameters()))
-            recovery = Recovery(checkpoints, label, workplace.ledger, settings.keep_checkpoints, position)
+            state = _fresh_state(decoder, settings, ranks)
+            recovery = Recovery(checkpoints, label, workplace.ledger, settings.keep_checkpoints, position, ranks)
             recovery.resume(state)
             _train(state, batches, settings, recovery, stop)
-            facts = _facts(state, settings, workplace, label)
-            save_model(folder, decoder)
+            _write_model(folder, checkpoints, state, ranks)
+            facts = ranks.told(_facts(state, settings, workplace, label, ranks) if ranks.number == 0 else {})
             workplace.ledger.append("trained", stage=label, weights=digest_file(folder / WEIGHTS), facts=facts)
             workplace.ledger.sync()
-        if checkpoints.exists():
+        if ranks.number == 0 and checkpoints.exists():
             shutil.rmtree(checkpoints)  # only now: from here on the ledger vouches for the weights
     stop.raise_if_asked()
     return facts
+
+
+def _fresh_state(decoder: Decoder, settings: LoopSettings, ranks: Ranks) -> TrainState:
+    optimizer = settings.optimizer
+    if ranks.layout.pipeline > 1:
+        with torch.device("meta"):  # what names no parameter of any stage is refused as ever
+            build_optimizer(optimizer, Decoder(decoder.settings, decoder.vocabulary).named_parameters())
+        optimizer = optimizer_of_stage(optimizer, decoder)
+    return TrainState(decoder, build_optimizer(optimizer, decoder.named_parameters()))
+
+
+def _write_model(folder: Path, checkpoints: Path, state: TrainState, ranks: Ranks) -> None:
+    """Process 0 writes all weights; it finds those of others in a last checkpoint."""
+    if ranks is ALONE:
+        save_model(folder, state.model)
+        return
+    last = save_checkpoint(checkpoints, state.step, state.tensors(), state.facts(), ranks.control)
+    if ranks.number == 0:
+        found = last.read_tensors(lambda name, shape, dtype: torch.empty(shape, dtype=dtype) if MODEL in name else None)
+        whole = Decoder(state.model.settings, state.model.vocabulary)
+        whole.load_state_dict({name.removeprefix(MODEL): each for name, each in found.items()})
+        save_model(folder, whole)
 
 
 def _train(
@@ -69,10 +97,12 @@ def _train(
     recovery: Recovery,
     stop: StopRequest,
 ) -> None:
-    with progress(recovery.stage, settings.steps, state.step) as advance:
-        for _, report in training_steps(state, batches, settings):
+    ranks = recovery.ranks
+    with progress(recovery.stage, settings.steps, state.step, shown=ranks.number == 0) as advance:
+        for _, report in training_steps(state, batches, settings, ranks):
             recovery.ledger.append("step", stage=recovery.stage, **asdict(report))
             advance(1, f"loss {report.loss:.3f} · {report.tokens_per_second:,.0f} tokens/s")
+            stop.signal_number = ranks.highest(stop.signal_number or 0) or None  # all at the same step
             if stop or (state.step % settings.checkpoint_every_steps == 0 and state.step < settings.steps):
                 recovery.save(state)
             stop.raise_if_asked()
@@ -90,7 +120,7 @@ def _finished_before(folder: Path, workplace: Workplace, label: str) -> dict[str
     return dict(ended[-1]["facts"])
 
 
-def _facts(state: TrainState, settings: LoopSettings, workplace: Workplace, label: str) -> dict[str, Any]:
+def _facts(state: TrainState, settings: LoopSettings, workplace: Workplace, label: str, ranks: Ranks) -> dict[str, Any]:
     training = read_trainings(workplace.ledger.path)[label]
     return {
         "steps": state.step,
@@ -99,6 +129,7 @@ def _facts(state: TrainState, settings: LoopSettings, workplace: Workplace, labe
         "seconds": round(training.seconds, 3),
         "tokens_per_second": round(state.tokens / training.seconds, 1),
         "threads": workplace.machine.thread_count,
+        **({} if ranks is ALONE else {"processes": asdict(ranks.layout)}),
         "device": str(next(state.model.parameters()).device),
         "precision": settings.precision,
     }

@@ -1,9 +1,10 @@
 """The state of training: all that may influence the next step, and nothing else does."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fromscratch.model.decoder import Decoder
@@ -33,6 +34,23 @@ class TrainState:
     def facts(self) -> dict[str, Any]:
         """What of the state is no tensor."""
         return {"step": self.step, "tokens": self.tokens}
+
+    def blanks(self) -> Callable[[str, torch.Size, torch.dtype], Tensor | None]:
+        """Where each saved tensor is to be read, as this process holds it: weights into themselves, the optimiser's
+        state shared out as its weight is; None for what others hold."""
+        weights = self.model.state_dict()
+
+        def blank(name: str, shape: torch.Size, dtype: torch.dtype) -> Tensor | None:
+            if name.startswith(MODEL):
+                return weights.get(name.removeprefix(MODEL))
+            weight = weights.get(name.removeprefix(OPTIMIZER).rpartition(".")[0])
+            if weight is None:
+                return None
+            if weight.shape == shape:
+                return torch.empty_like(weight, dtype=dtype)
+            return torch.empty(shape, dtype=dtype, device=weight.device)
+
+        return blank
 
     def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Become the state that ``tensors`` and ``facts`` were taken from, bit for bit."""

@@ -1,0 +1,155 @@
+"""The processes of a training as a mesh with named dimensions, and what one of them has to know of the others.
+
+B batch · T position · R sequences of this process · S positions of this process
+"""
+
+import logging
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch._C._distributed_c10d import Store
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.tensor import DTensor
+
+from fromscratch.core.errors import FromScratchError
+from fromscratch.parallel.layout import Layout
+
+__all__ = ["ALONE", "Ranks", "arranged", "joined"]
+
+# Slow disks and evaluations by one process alone must not pass for a hang.
+PATIENCE = timedelta(minutes=30)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that train one model. Alone, it is all of them, and nothing is ever sent.
+
+    ``weights`` is the mesh (pipeline, replicate, shard · context, tensor): how parameters are shared out, where the
+    processes that share out the positions of a sequence hold other parts of the weights, too. ``positions`` is
+    (…, context). ``control`` is a gloo group of all for what is no tensor of a device.
+    """
+
+    layout: Layout = field(default_factory=Layout)
+    weights: DeviceMesh | None = None
+    positions: DeviceMesh | None = None
+    control: dist.ProcessGroup | None = field(default=None, repr=False)
+
+    @property
+    def number(self) -> int:
+        """Of this process: 0 writes what all have made."""
+        return 0 if self.control is None else dist.get_rank(self.control)
+
+    def place(self, dimension: str) -> int:
+        """Where this process stands along a dimension of the layout."""
+        if self.weights is None or self.positions is None:
+            return 0
+        if dimension in ("shard", "context"):
+            return self.positions.get_local_rank(dimension)
+        return self.weights.get_local_rank(dimension)
+
+    def part(self, tokens_BT: Tensor, targets_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """What this process takes of a batch: its sequences [R, T], and the targets [R, S] of its positions."""
+        layout = self.layout
+        rows, positions = len(tokens_BT) // layout.data, tokens_BT.shape[1] // layout.sequence
+        row = (self.place("replicate") * layout.shard + self.place("shard")) * rows
+        position = (self.place("context") * layout.tensor + self.place("tensor")) * positions
+        taken_RT, aims_RT = tokens_BT[row : row + rows], targets_BT[row : row + rows]
+        return taken_RT, aims_RT[:, position : position + positions]
+
+    def total(self, value: Tensor) -> Tensor:
+        """The sum of a scalar over all processes."""
+        if self.control is not None:
+            dist.all_reduce(value)
+        return value
+
+    def norm(self, tensors: Sequence[Tensor]) -> Tensor:
+        """The Euclidean norm over all numbers of the tensors of all processes, by one sum over these."""
+        if self.control is None:
+            return torch.nn.utils.get_total_norm(tensors)
+        squares = torch.stack(torch._foreach_norm([_local(each) for each in tensors])).square()
+        copies = torch.tensor([float(_copies(each)) for each in tensors], device=squares.device)
+        return self.total((squares / copies).sum()).sqrt()
+
+    def told(self, value: T) -> T:
+        """What process 0 has; it is pickled."""
+        if self.control is None:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, group=self.control, group_src=0)
+        return values[0]
+
+    def highest(self, number: int) -> int:
+        """The highest of the numbers that the processes have."""
+        if self.control is None:
+            return number
+        value = torch.tensor(number)
+        dist.all_reduce(value, dist.ReduceOp.MAX, group=self.control)
+        return int(value)
+
+
+ALONE = Ranks()
+
+
+def _local(tensor: Tensor) -> Tensor:
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def _copies(tensor: Tensor) -> int:
+    """How many processes of the mesh hold each number of the tensor."""
+    if not isinstance(tensor, DTensor):
+        return 1
+    return math.prod(
+        tensor.device_mesh.size(dimension)
+        for dimension, placement in enumerate(tensor.placements)
+        if placement.is_replicate()
+    )
+
+
+@contextmanager
+def joined(store: Store, rank: int, layout: Layout, device: torch.device, local_rank: int) -> Iterator[Ranks]:
+    """Within the block this process is one of the layout's: NCCL between GPUs, gloo between CPUs.
+
+    Raises FromScratchError when there are fewer GPUs on this machine than processes.
+    """
+    if device.type == "cuda":
+        if local_rank >= torch.cuda.device_count():
+            raise FromScratchError(
+                f"process {local_rank} of this machine finds {torch.cuda.device_count()} GPUs",
+                'start one process per GPU, or set machine.device = "cpu"',
+            )
+        torch.cuda.set_device(local_rank)
+    # Nothing is added in place to what attention and MLP return.
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor", UserWarning)
+    # Nor is it news that a collective over two dimensions is two, or that gloo has no all-to-all of its own.
+    for name in ("_redistribute", "_collective_utils"):
+        logging.getLogger(f"torch.distributed.tensor.{name}").setLevel(logging.ERROR)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=layout.processes, timeout=PATIENCE)
+    try:
+        yield arranged(layout, device)
+    finally:
+        dist.destroy_process_group()
+
+
+def arranged(layout: Layout, device: torch.device) -> Ranks:
+    """The processes of the group that this one is in, by a layout of as many."""
+    outer = (layout.pipeline, layout.replicate)
+    weights = (*outer, layout.shard * layout.context, layout.tensor)
+    positions = (*outer, layout.shard, layout.context, layout.tensor)
+    names = ("pipeline", "replicate", "shard", "tensor")
+    return Ranks(
+        layout,
+        init_device_mesh(device.type, weights, mesh_dim_names=names),
+        init_device_mesh(device.type, positions, mesh_dim_names=(*names[:3], "context", "tensor")),
+        dist.new_group(backend="gloo", timeout=PATIENCE),
+    )
