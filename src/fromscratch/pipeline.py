@@ -124,7 +124,7 @@ def run_stages(recipe: Recipe, run: Path, *, until: str = "report", redo: bool =
     stages = STAGES[: [stage.name for stage in STAGES].index(until) + 1]
     if "release" in [stage.name for stage in stages]:
         _refuse_what_llama_has_not(recipe)
-    with run_lock(run), stop_at_once():
+    with run_lock(run), stop_at_once() as stopping:
         if not redo:
             _refuse_changed_settings(recipe, run, stages)
         results: dict[str, StageResult] = {}
@@ -133,6 +133,7 @@ def run_stages(recipe: Recipe, run: Path, *, until: str = "report", redo: bool =
             for stage in stages:
                 results[stage.name] = _run_stage(stage, recipe, run, results, workplace, redo)
                 say(_line(stage.name, results[stage.name]))
+                stopping.raise_if_asked()
         return results
 
 
