@@ -35,8 +35,8 @@ class StopRequest:
 def stop_at_once() -> Iterator[StopRequest]:
     """Within the block SIGINT and SIGTERM raise Stopped wherever the work is; atomic writes make that safe.
 
-    Python drops an exception that a destructor or a callback from C raises, so the request is remembered as well: ask it
-    between two pieces of work.
+    Python drops an exception that a destructor or a callback from C raises, so the request is remembered as well: ask
+    it between two pieces of work.
     """
     request = StopRequest()
 
