@@ -78,6 +78,7 @@ def bad_inputs(folder: Path) -> dict[str, list[str]]:
         "a missing source": ["--set", f"{books}=nowhere"],
         "an empty folder": ["--set", f"{books}=empty"],
         "a truncated Parquet file": ["--set", f"{books}=cut.parquet"],
+        "an earlier corpus that is not there": ["--set", 'corpus.against=["empty"]'],
         "nothing left after filtering": ["--set", 'corpus.filters.language.keep=["sw"]'],
     }
 

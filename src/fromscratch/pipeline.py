@@ -130,7 +130,7 @@ def run_stages(recipe: Recipe, run: Path, *, until: str = "report", redo: bool =
         if not leads:
             return {}
         _refuse_what_cannot_be(recipe, [stage.name for stage in stages])
-        with run_lock(run), stop_at_once():
+        with run_lock(run), stop_at_once() as stopping:
             if not redo:
                 _refuse_changed_settings(recipe, run, stages)
             results: dict[str, StageResult] = {}
@@ -139,6 +139,7 @@ def run_stages(recipe: Recipe, run: Path, *, until: str = "report", redo: bool =
                 for stage in stages:
                     results[stage.name] = _run_stage(stage, recipe, run, results, workplace, redo)
                     say(_line(stage.name, results[stage.name]))
+                    stopping.raise_if_asked()
             return results
 
 

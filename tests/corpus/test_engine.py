@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
 from fromscratch.core.errors import FromScratchError
 from fromscratch.core.settings import validate_settings
+from fromscratch.core.stopping import Stopped, stop_at_once
 from fromscratch.core.workplace import Machine
 from fromscratch.corpus.engine.run import run_tasks
 
@@ -87,6 +89,18 @@ if __name__ == "__main__":
     with stop_at_once():
         list(run_tasks(exec, sys.argv[1:], Machine(workers=2)))
 """
+
+
+def test_ctrl_c_while_a_worker_starts_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = BaseProcess.start
+
+    def interrupted(process: BaseProcess) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        start(process)
+
+    monkeypatch.setattr(BaseProcess, "start", interrupted)
+    with pytest.raises(Stopped), stop_at_once():
+        list(run_tasks(math.sqrt, [4.0, 9.0], Machine(workers=2)))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])

@@ -19,7 +19,7 @@ def earlier_corpus(folder: str) -> Artifact:
     artifact = open_artifact(Path(folder))
     if artifact is None:
         raise FromScratchError(
-            f"`corpus.comparison.against`: there is no finished corpus at {folder!r}",
+            f"`corpus.against`: there is no finished corpus at {folder!r}",
             f"name the folder with its manifest.json, such as runs/first/corpus; paths start at {Path.cwd()}",
         )
     return artifact

@@ -160,7 +160,7 @@ def _open(corpus: Artifact, meaning: dict[str, Any]) -> CorpusIndex:
     path = corpus.file(f"{INDEX}/{CONTENT}")
     if not path.exists():
         raise FromScratchError(
-            f"`corpus.comparison.against`: the corpus at {corpus.path} has no index", "make it again, with --redo"
+            f"`corpus.against`: the corpus at {corpus.path} has no index", "make it again, with --redo"
         )
     content = json.loads(path.read_text(encoding="utf-8"))
     for name, value in meaning.items():

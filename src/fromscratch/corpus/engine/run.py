@@ -68,7 +68,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(target=_work, args=(theirs, function), daemon=True)
-        with _ignoring_interrupts():
+        with _deaf_to_interrupts():
             self.process.start()
         theirs.close()  # so that a death ends the pipe
 
@@ -133,16 +133,14 @@ def _work(pipe: Connection, function: Callable[[Task], Result]) -> None:
 
 
 @contextlib.contextmanager
-def _ignoring_interrupts() -> Iterator[None]:
-    """Processes that start within inherit it: Ctrl-C reaches the whole group, and the parent alone answers."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes that start within inherit it: Ctrl-C reaches the whole group, and the parent alone answers, to one that
+    comes meanwhile as soon as the block ends (ignored, it would be lost)."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _live_with_parent() -> None:

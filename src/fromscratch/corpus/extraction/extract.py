@@ -99,7 +99,7 @@ def _read_html(table: pa.Table, settings: ExtractionSettings) -> Columns:
         return _read_by_density(table["content"].combine_chunks(), table["charset"].combine_chunks())
     if settings.kind == "trafilatura" and importlib.util.find_spec("trafilatura") is None:
         raise FromScratchError(
-            "`corpus.extraction.settings.kind` = trafilatura needs a package that is not installed",
+            "`corpus.extraction.kind` = trafilatura needs a package that is not installed",
             'pip install "fromscratch[trafilatura]", or choose density or resiliparse',
         )
     pages = zip(table["charset"].to_pylist(), table["content"].to_pylist(), strict=True)
