@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fromscratch.model.documents import Documents
 from fromscratch.model.tiling import BLOCKWISE_TOKENS, QUERIES_PER_BLOCK
 
-__all__ = ["biased_attention", "causal_attention"]
+__all__ = ["attention_within", "biased_attention", "causal_attention"]
 
 
 def causal_attention(query_BTHK: Tensor, key_BTGK: Tensor, value_BTGK: Tensor) -> Tensor:
@@ -26,6 +27,14 @@ def causal_attention(query_BTHK: Tensor, key_BTGK: Tensor, value_BTGK: Tensor) -
         enable_gqa=True,
     )
     return y_BHTK.transpose(1, 2)
+
+
+def attention_within(documents: Documents, query_BTHK: Tensor, key_BTGK: Tensor, value_BTGK: Tensor) -> Tensor:
+    """Causal attention of each document to itself, one after another: exact, and only the products that it takes."""
+    lengths = documents.lengths()
+    parts = zip(*(torch.split(each.flatten(0, 1), lengths) for each in (query_BTHK, key_BTGK, value_BTGK)), strict=True)
+    mixed = [causal_attention(*(each.unsqueeze(0) for each in part)).squeeze(0) for part in parts]
+    return torch.cat(mixed).view(query_BTHK.shape)
 
 
 def _blockwise(query_BTHK: Tensor, key_BTGK: Tensor, value_BTGK: Tensor) -> Tensor:

@@ -42,7 +42,9 @@ def pretrain(
         )
     tokens = inputs["tokens"].path
     plan = BatchPlan(tokens, pretrain.mixture, seed, pretrain.sequence_tokens, pretrain.batch_sequences)
-    decoder = Decoder(model, read_index(tokens)["vocabulary"])
+    index = read_index(tokens)
+    decoder = Decoder(model, index["vocabulary"])
+    decoder.document_end = index["end_of_document"] if pretrain.attend == "document" else None
     initialise(decoder, seed)
 
     def batches(number: int) -> Batch:
