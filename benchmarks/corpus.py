@@ -1,15 +1,16 @@
 """The corpus stage beside datatrove on the same pages, single process: ratios of CPU time, then agreement rule by rule.
 
-    python benchmarks/corpus.py [--crawl formasaurus-0.10.0.tar.gz] [--documentation FOLDER] [--megabytes 20]
-                                [--rounds 3] [--peer-python PYTHON]
+    python benchmarks/corpus.py [--crawl formasaurus-0.10.0.tar.gz] [--documentation FOLDER] [--megabytes 40]
+                                [--agreement-megabytes 100] [--extraction KIND] [--rounds 3] [--peer-python PYTHON]
 
 FOLDER is what `dpkg-deb -x` made of python3.11-doc and the like; without either option the pages of tests/fixtures are
 all there is. Half of the pages' bytes, evenly chosen, come from either. datatrove runs in an environment of its own,
 which is made under the cache folder of the user from requirements-peers.txt unless --peer-python names one.
 
-Whole pipeline: a WARC file → text → rules → near duplicates → files. Ours also knows languages, compares exactly,
-verifies near duplicates and keeps what it drops; datatrove's does not. Rules and signatures work on the same English
-texts, those of our extraction. Rounds are interleaved; medians of CPU time, child processes included.
+Whole pipeline: a WARC file → text → rules → near duplicates → files, once with the same steps and once with all our
+filters. Even then ours knows languages, compares exactly, verifies near duplicates, and keeps what it drops. Rules and
+signatures work on the same English texts, those of our extraction. Rounds are interleaved; medians of CPU time, child
+processes included.
 """
 
 import argparse
@@ -24,6 +25,7 @@ import tempfile
 import time
 import venv
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, get_args
 
@@ -37,11 +39,11 @@ from peers.clock import cpu_seconds
 from fromscratch.core.recipe_file import load_recipe_tree
 from fromscratch.core.settings import validate_settings
 from fromscratch.corpus.cascade import Cascade
+from fromscratch.corpus.comparison.duplicates import minhash_keys
+from fromscratch.corpus.comparison.settings import DuplicateSettings
 from fromscratch.corpus.documents import read_documents
-from fromscratch.corpus.duplicate_settings import DuplicateSettings
-from fromscratch.corpus.duplicates import minhash_keys
 from fromscratch.corpus.filters.filter import Batch
-from fromscratch.corpus.metrics import Metric
+from fromscratch.corpus.kernels.metrics import Metric
 from fromscratch.corpus.shard import measure_texts
 from fromscratch.corpus.sieve import sieve
 from fromscratch.pipeline import run_stages
@@ -51,8 +53,23 @@ HERE = Path(__file__).parent
 TESTS = HERE.parent / "tests"
 TRAFILATURA = "trafilatura==2.3.1"
 BANDS, ROWS = 14, 8  # datatrove's
-# The filters with rules of Gopher, C4 and FineWeb; the language is given.
-RULE_FILTERS = ("language", "quality", "lines")
+# Ours beside the peer's: one pass measures what all rules of Gopher and FineWeb and C4's on pages need; what lines of a
+# page go, for which C4 has rules as well, is the work of another filter.
+RULES = (
+    (
+        "Gopher's and FineWeb's rules",
+        ("quality",),
+        ("GopherRepetitionFilter", "GopherQualityFilter", "FineWebQualityFilter"),
+    ),
+    (
+        "these and C4's",
+        ("quality", "correction"),
+        ("GopherRepetitionFilter", "GopherQualityFilter", "FineWebQualityFilter", "C4QualityFilter"),
+    ),
+    ("these, until one drops", ("quality", "correction"), ("until",)),
+)
+ONLY_OURS = ("words", "safety", "topics", "privacy")  # of the filters that are on by default
+VARIANTS = ("own", "spaces", "tidy")  # of datatrove's verdicts: see `verdicts` in peers/datatrove_side.py
 OUR_REPEATS = 3  # of what takes a hundredth of the peer's time
 
 Texts: TypeAlias = pa.LargeStringArray
@@ -97,17 +114,23 @@ PUBLISHED = (
     Published("FineWeb", "char_duplicates_ratio", Metric.DUPLICATE_LINE_CHARACTER_SHARE, "most", 0.1),
 )
 CLASSES = {
-    "words": "gone once datatrove splits words at white space, as ours does; spaCy makes words of punctuation and n't",
-    "lines": "gone once, besides, lines lose the white space around them and empty ones are not counted, as with ours",
-    "other": "left then; docs/decisions/rules-beside-datatrove.md tells what they are",
+    "words": "gone once datatrove splits words at white space, as ours does: to spaCy punctuation and n't are words",
+    "lines": "gone once, besides, no line has white space around it and empty ones do not count, as with ours",
+    "other": "left then; docs/decisions/words-of-rules.md tells what they are",
 }
+JUDGED_BYTES = 60_000  # of a text at most, as datatrove takes its time over long ones
+# Of top n-grams. With fewer words, with which Gopher drops a document anyway, datatrove takes a phrase that comes once
+# for the most frequent one, and ours none.
+LEAST_WORDS = 50
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--crawl", type=Path)
     options.add_argument("--documentation", type=Path)
-    options.add_argument("--megabytes", type=float, default=20)
+    options.add_argument("--megabytes", type=float, default=40)
+    options.add_argument("--agreement-megabytes", type=float, default=100)
+    options.add_argument("--extraction", help="the `kind` of corpus.extraction; absent, the default")
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--peer-python", type=Path)
     asked = options.parse_args()
@@ -115,10 +138,7 @@ def main() -> None:
         folder = Path(name)
         pages = list(chosen(asked.crawl, asked.documentation, asked.megabytes * 1e6))
         html_bytes = sum(len(content) for _, content in pages)
-        write_warc(folder / "warc" / "pages.warc", pages)
-        warm_up(folder)
-        texts = english_texts(folder)
-        pq.write_table(pa.table({"text": texts}), folder / "texts.parquet")
+        texts = english_texts(pages, folder, asked.extraction)  # which also compiles the kernels, before any clock runs
         text_bytes = pc.sum(pc.binary_length(texts)).as_py()
         with Peer(asked.peer_python or peer_python()) as peer:
             print(
@@ -126,8 +146,9 @@ def main() -> None:
             )
             print(f"{len(pages):,} pages, {html_bytes / 1e6:.1f} MB of HTML; {len(texts):,} English texts, ", end="")
             print(f"{text_bytes / 1e6:.2f} MB; medians of {asked.rounds} interleaved rounds", flush=True)
-            compare(peer, folder, texts, asked.rounds, html_bytes, text_bytes)
-            agree(peer, folder, texts)
+            compare(peer, folder, texts, asked, html_bytes, text_bytes)
+            more = list(chosen(asked.crawl, asked.documentation, asked.agreement_megabytes * 1e6))
+            agree(peer, folder / "agreement", english_texts(more, folder / "agreement", asked.extraction, JUDGED_BYTES))
 
 
 def chosen(crawl: Path | None, documentation: Path | None, most_bytes: float) -> Iterator[tuple[str, bytes]]:
@@ -155,7 +176,7 @@ def read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 def write_warc(path: Path, pages: Sequence[tuple[str, bytes]]) -> None:
-    path.parent.mkdir()
+    path.parent.mkdir(parents=True)
     with path.open("wb") as file:
         for number, (address, content) in enumerate(pages):
             payload = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + content
@@ -168,37 +189,43 @@ def write_warc(path: Path, pages: Sequence[tuple[str, bytes]]) -> None:
             file.write(head.encode() + payload + b"\r\n\r\n")
 
 
-def our_pipeline(warc: Path, run: Path) -> float:
-    """CPU seconds of the stage `corpus`, from the WARC file to the finished artifact."""
+def our_pipeline(warc: Path, run: Path, extraction: str | None, *, same_steps: bool = False) -> float:
+    """CPU seconds of the stage `corpus`, from the WARC file to the finished artifact.
+
+    With ``same_steps`` the filters that datatrove's pipeline has no counterpart of are left out.
+    """
     tree = load_recipe_tree(TESTS / "recipes" / "tiny.toml")
     source = {"kind": "files", "path": str(warc), "domain": "web", "license": "LicenseRef-unknown"}
     tree |= {"machine": {"workers": 1}, "corpus": {"sources": {"pages": source}}}
+    tree["corpus"] |= {"extraction": {"kind": extraction}} if extraction else {}
+    if same_steps:
+        tree["corpus"] |= {"filters": dict.fromkeys(ONLY_OURS), "refusals": {"least_foreign_letters": None}}
     recipe = validate_settings(Recipe, tree, "the benchmark's recipe")
     begun = cpu_seconds()
     run_stages(recipe, run, until="corpus")
     return cpu_seconds() - begun
 
 
-def warm_up(folder: Path) -> None:
-    """Kernels are compiled, or read from disk, before any clock runs; the documents are read by `english_texts`."""
-    our_pipeline(folder / "warc", folder / "first")
+def english_texts(
+    pages: Sequence[tuple[str, bytes]], folder: Path, extraction: str | None, most_bytes: int = 2**31
+) -> Texts:
+    """What our corpus stage takes for English, kept or not; also written into the folder, as are the pages."""
+    write_warc(folder / "warc" / "pages.warc", pages)
+    our_pipeline(folder / "warc", folder / "first", extraction)
+    found = pa.concat_tables(read_documents(folder / "first" / "corpus", ("text", "language"), keep_only=False))
+    sizes = pc.binary_length(found["text"])
+    fitting = pc.and_(pc.greater(sizes, 0), pc.less_equal(sizes, most_bytes))
+    texts = found.filter(pc.and_(pc.fill_null(pc.equal(found["language"], "en"), False), fitting))["text"]
+    pq.write_table(pa.table({"text": texts}), folder / "texts.parquet")
+    return texts.combine_chunks()
 
 
-def english_texts(folder: Path) -> Texts:
-    tables = read_documents(folder / "first" / "corpus", ("text", "language"), keep_only=False)
-    found = pa.concat_tables(tables)
-    chosen = pc.and_(
-        pc.fill_null(pc.equal(found["language"], "en"), False), pc.greater(pc.binary_length(found["text"]), 0)
-    )
-    return found.filter(chosen)["text"].combine_chunks()
-
-
-def our_rules(texts: Texts) -> None:
+def our_rules(texts: Texts, filters: Sequence[str]) -> None:
     """Measuring and judging, as in the cascade, of texts that are known to be English."""
     others = [
         name
         for name, field in Cascade.model_fields.items()
-        if name not in RULE_FILTERS and type(None) in get_args(field.annotation)
+        if name not in filters and type(None) in get_args(field.annotation)
     ]
     cascade = Cascade.model_validate(dict.fromkeys(others))
 
@@ -264,35 +291,39 @@ def peer_python() -> Path:
     return python
 
 
-def compare(peer: Peer, folder: Path, texts: Texts, rounds: int, html_bytes: int, text_bytes: int) -> None:
+def compare(
+    peer: Peer, folder: Path, texts: Texts, asked: argparse.Namespace, html_bytes: int, text_bytes: int
+) -> None:
     minhash = DuplicateSettings(bands=BANDS, rows=ROWS)
-    our_rules(texts[:8])
+    path = str(folder / "texts.parquet")
+    ours: dict[str, list[float]] = {}
+    theirs: dict[str, list[float]] = {}
+    our_rules(texts[:8], ("quality", "correction"))
     minhash_keys(texts[:8], minhash)
-    titles = (
-        "whole pipeline",
-        "rules, until one drops",
-        "rules, each on every text",
-        f"MinHash, {BANDS} × {ROWS} values",
-    )
-    theirs: dict[str, list[float]] = {title: [] for title in titles}
-    ours: dict[str, list[float]] = {title: [] for title in titles}
-    for number in range(rounds):
-        theirs[titles[0]].append(peer.ask("pipeline", warc=str(folder / "warc"))["cpu_seconds"])
-        ours[titles[0]].append(our_pipeline(folder / "warc", folder / f"run-{number}"))
-        found = peer.ask("rules", texts=str(folder / "texts.parquet"))["cpu_seconds"]
-        own = seconds(lambda: our_rules(texts))  # one pass measures everything, whatever the first rule says
-        for title, kind in ((titles[1], "first"), (titles[2], "each")):
-            theirs[title].append(found[kind])
-            ours[title].append(own)
-        theirs[titles[3]].append(peer.ask("signatures", texts=str(folder / "texts.parquet"))["cpu_seconds"])
-        ours[titles[3]].append(seconds(lambda: minhash_keys(texts, minhash)))
-    print(f"\n{'':>28} {'ours':>9} {'datatrove':>10}  MB of HTML or text a CPU second; ratio (range)")
-    for title in titles:
-        size = (html_bytes if title == titles[0] else text_bytes) / 1e6
-        ratios = sorted(their / our for our, their in zip(ours[title], theirs[title], strict=True))
-        rates = [size / statistics.median(each[title]) for each in (ours, theirs)]
+    for number in range(asked.rounds):
+        warc, kind = folder / "warc", asked.extraction
+        our_seconds = {
+            "whole pipeline, the same steps": our_pipeline(warc, folder / f"same-{number}", kind, same_steps=True),
+            "whole pipeline, all our filters": our_pipeline(warc, folder / f"run-{number}", kind),
+        }
+        peer_seconds = dict.fromkeys(our_seconds, peer.ask("pipeline", warc=str(warc))["cpu_seconds"])
+        by_filter = peer.ask("rules", texts=path)["cpu_seconds"]
+        for title, filters, peers in RULES:
+            our_seconds[title] = seconds(partial(our_rules, texts, filters))
+            peer_seconds[title] = sum(by_filter[name] for name in peers)
+        title = f"MinHash, {BANDS} × {ROWS} values"
+        our_seconds[title] = seconds(partial(minhash_keys, texts, minhash))
+        peer_seconds[title] = peer.ask("signatures", texts=path)["cpu_seconds"]
+        for title in our_seconds:
+            ours.setdefault(title, []).append(our_seconds[title])
+            theirs.setdefault(title, []).append(peer_seconds[title])
+    print(f"\n{'':>32} {'ours':>9} {'datatrove':>10}  MB of HTML or text a CPU second; ratio (range)")
+    for title, spent in ours.items():
+        size = (html_bytes if title.startswith("whole pipeline") else text_bytes) / 1e6
+        ratios = sorted(their / our for our, their in zip(spent, theirs[title], strict=True))
+        rates = [size / statistics.median(each) for each in (spent, theirs[title])]
         spread = f"{statistics.median(ratios):,.0f}× ({ratios[0]:,.0f} to {ratios[-1]:,.0f})"
-        print(f"{title:>28} {rates[0]:>9.1f} {rates[1]:>10.3f}  {spread}", flush=True)
+        print(f"{title:>32} {rates[0]:>9.1f} {rates[1]:>10.3f}  {spread}", flush=True)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -303,26 +334,29 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def agree(peer: Peer, folder: Path, texts: Texts) -> None:
-    variants = ("own", "spaces", "tidy")
     path = str(folder / "texts.parquet")
     theirs = {
         variant: {
             name: np.array(dropped)
             for name, dropped in peer.ask("verdicts", texts=path, variant=variant)["dropped"].items()
         }
-        for variant in variants
+        for variant in VARIANTS
     }
     metrics = measure_texts(texts)
-    print(f"\nThe same bounds on {len(texts):,} English texts")
-    print(f"{'rule':>44} {'they drop':>9} {'we drop':>8} {'agreement':>10}   of what differs: {', '.join(CLASSES)}")
-    families: dict[str, list[Published]] = {}
-    for rule in PUBLISHED:
-        families.setdefault(rule.family, []).append(rule)
-        title = f"{rule.peer} {'≥' if rule.side == 'least' else '≤'} {rule.bound:g}"
-        row(title, [theirs[variant][rule.peer] for variant in variants], drops(rule, metrics))
-    for family, members in {**families, "all of these": list(PUBLISHED)}.items():
-        both = [np.any([theirs[variant][rule.peer] for rule in members], axis=0) for variant in variants]
-        row(family, both, np.any([drops(rule, metrics) for rule in members], axis=0))
+    every = np.ones(len(texts), bool)
+    long = metrics[:, Metric.WORDS] >= LEAST_WORDS
+    print(f"\nThe same bounds on {len(texts):,} English texts; top n-grams on the {long.sum():,} of at least 50 words")
+    print(f"{'':>34} {'they drop':>9} {'we drop':>7} {'agreement':>10} {'same words':>11}   of what differs: ", end="")
+    print(", ".join(CLASSES))
+    families = list(dict.fromkeys(rule.family for rule in PUBLISHED))
+    for title, rules in (
+        *((f"{each.peer} {'≥' if each.side == 'least' else '≤'} {each.bound:,g}", [each]) for each in PUBLISHED),
+        *((family, [each for each in PUBLISHED if each.family == family]) for family in families),
+        ("all of these", list(PUBLISHED)),
+    ):
+        judged = long if any(each.peer.startswith("top_") for each in rules) else every
+        peers = [np.any([theirs[variant][each.peer] for each in rules], axis=0)[judged] for variant in VARIANTS]
+        row(title, peers, np.any([drops(each, metrics) for each in rules], axis=0)[judged])
     print(*(f"{name}: {text}" for name, text in CLASSES.items()), sep="\n")
 
 
@@ -332,16 +366,12 @@ def drops(rule: Published, metrics: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def row(title: str, theirs: Sequence[NDArray[np.bool_]], ours: NDArray[np.bool_]) -> None:
-    """A line of the table; what differs belongs to the first variant of datatrove in which it no longer does."""
-    differ = [each != ours for each in theirs]
-    left = differ[0]
-    classes = []
-    for variant in differ[1:]:
-        classes.append(int((left & ~variant).sum()))
-        left = left & variant
-    share = 100 * (1 - differ[0].mean())
-    counts = "  ".join(f"{number:>5}" for number in (*classes, int(left.sum())))
-    print(f"{title:>44} {theirs[0].sum():>9} {ours.sum():>8} {share:>8.2f} %   {counts}")
+    """A line of the table; what differs belongs to the first variant of datatrove's in which it no longer does."""
+    own, spaces, tidy = (each != ours for each in theirs)
+    numbers = ((own & ~spaces).sum(), (own & spaces & ~tidy).sum(), (own & spaces & tidy).sum())
+    shares = "".join(f" {100 * (1 - each.mean()):>8.2f} %" for each in (own, spaces))
+    counts = " ".join(f"{number:>6}" for number in numbers)
+    print(f"{title:>34} {theirs[0].sum():>9} {ours.sum():>7} {shares}   {counts}", flush=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from fromscratch.core.artifact import Artifact, Origin, begin_artifact
 from fromscratch.core.files import write_json
 from fromscratch.corpus.documents import DOCUMENTS
-from fromscratch.corpus.metrics import METRIC_NAMES
+from fromscratch.corpus.kernels.metrics import METRIC_NAMES
 
 
 def make_corpus(folder: Path, rows: Sequence[Mapping[str, Any]], row_group_documents: int = 64) -> Artifact:

@@ -22,8 +22,9 @@ LAYERS = (
 )
 # Where imports inside functions keep start-up light: the verbs, the stages that are done already, and the filters,
 # whose settings are read with every recipe.
-LAZY = {"cli.py", "pipeline.py", "filters", "engine.py", "remote.py"}
-LINES_AT_MOST = 19_000
+LAZY = {"cli.py", "pipeline.py", "filters", "engine", "remote.py"}
+LINES_AT_MOST = 24_000
+EXTRAS = {"ray", "trafilatura"}  # what the tests do without
 HEAVY = ("torch", "pyarrow", "numba", "transformers", "tokenizers", "resiliparse", "ray", "numpy")
 
 MODULES = sorted(SOURCE.rglob("*.py"))
@@ -69,9 +70,13 @@ def test_each_file_opens_with_one_sentence_and_exports_what_exists(path: Path) -
     if path.name in ("__init__.py", "__main__.py") and path.parent != SOURCE:
         assert len(tree.body) == 1, "a package's __init__ says what the package is, and imports nothing"
     elif path.name != "__main__.py":
-        module = importlib.import_module(
-            ".".join(("fromscratch", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
-        )
+        name = ".".join(("fromscratch", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name not in EXTRAS:
+                raise
+            pytest.skip(f"{error.name} is not installed, which an extra brings")
         assert all(hasattr(module, name) for name in module.__all__)
 
 

@@ -77,10 +77,20 @@ def bad_inputs(folder: Path) -> dict[str, list[str]]:
         "an absurd setting": ["--set", "pretrain.schedule.warmup_steps=1000000"],
         "a missing source": ["--set", f"{books}=nowhere"],
         "an empty folder": ["--set", f"{books}=empty"],
-        "a truncated gzip file": ["--set", f"{books}=cut.jsonl.gz"],
         "a truncated Parquet file": ["--set", f"{books}=cut.parquet"],
+        "an earlier corpus that is not there": ["--set", 'corpus.against=["empty"]'],
         "nothing left after filtering": ["--set", 'corpus.filters.language.keep=["sw"]'],
     }
+
+
+def test_a_truncated_file_costs_its_own_rest_and_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    bad_inputs(tmp_path)
+    asked = ["--set", f"corpus.sources.books.path={tmp_path / 'cut.jsonl.gz'}", "--set", "machine.workers=1"]
+    assert main(["corpus", "tests/recipes/tiny.toml", "--run", str(tmp_path / "run"), *asked]) == 0
+    assert "unreadable: cut.jsonl.gz (" in capsys.readouterr().err
 
 
 def test_a_release_that_plain_llama_code_could_not_load_is_refused_before_anything_starts(

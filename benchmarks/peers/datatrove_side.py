@@ -78,25 +78,19 @@ def exhaust(steps: Sequence[Any], rank: int = 0, ranks: int = 1) -> None:
 
 
 def rules(texts: Sequence[str]) -> dict[str, Any]:
-    """Every filter on every text; and as a pipeline has it, where a dropped text meets no further filter."""
-    seconds, kept = {}, 0
-    for name, stops in (("each", False), ("first", True)):
-        filters = rule_filters()
-        documents = [Document(text=text, id=str(number)) for number, text in enumerate(texts)]
-        begun = time.process_time()
-        kept = sum(passes(document, filters, stops) for document in documents)
-        seconds[name] = time.process_time() - begun
-    return {"cpu_seconds": seconds, "documents": kept}
-
-
-def passes(document: Document, filters: Sequence[BaseFilter], stops: bool) -> bool:
-    text, good = document.text, True
-    for each in filters:
-        good = each.filter(document) is True and good
-        if stops and not good:
-            return False
-        document.text = document.text if stops else text  # C4's filter takes lines away
-    return good
+    """Seconds of each filter on every text; and of all in a pipeline, where a dropped text meets no further one."""
+    filters = rule_filters()
+    seconds = {type(each).__name__: 0.0 for each in filters}
+    for text in texts:
+        for each in filters:  # one after the other, so that they share the words of a text, as in a pipeline
+            document = Document(text=text, id="")
+            begun = time.process_time()
+            each.filter(document)
+            seconds[type(each).__name__] += time.process_time() - begun
+    documents = [Document(text=f"{text} ", id="") for text in texts]  # so that no word is remembered
+    begun = time.process_time()
+    kept = sum(all(each.filter(document) is True for each in filters) for document in documents)
+    return {"cpu_seconds": {**seconds, "until": time.process_time() - begun}, "documents": kept}
 
 
 def signatures(texts: Sequence[str]) -> dict[str, Any]:

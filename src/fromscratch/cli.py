@@ -277,8 +277,8 @@ def _chat(options: argparse.Namespace) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    from fromscratch.corpus.explain import explain
-    from fromscratch.corpus.verdict_pages import explain_page, show
+    from fromscratch.corpus.verdicts.explain import explain
+    from fromscratch.corpus.verdicts.pages import explain_page, show
 
     found = explain(options.run, options.document)
     print(json.dumps(found, ensure_ascii=False)) if options.json else show(explain_page(found))
@@ -286,8 +286,8 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _sample(options: argparse.Namespace) -> int:
-    from fromscratch.corpus.sample import sample
-    from fromscratch.corpus.verdict_pages import sample_page, show
+    from fromscratch.corpus.verdicts.pages import sample_page, show
+    from fromscratch.corpus.verdicts.sample import sample
 
     filters = {name: getattr(options, name) for name in ("reason", "step", "language", "source")}
     found = sample(options.run, **filters, count=options.count, seed=options.seed)
@@ -299,8 +299,8 @@ def _sample(options: argparse.Namespace) -> int:
 
 
 def _diff(options: argparse.Namespace) -> int:
-    from fromscratch.corpus.diff import diff
-    from fromscratch.corpus.verdict_pages import diff_page, show
+    from fromscratch.corpus.verdicts.diff import diff
+    from fromscratch.corpus.verdicts.pages import diff_page, show
 
     found = diff(options.run, options.other, examples=options.count, seed=options.seed)
     print(json.dumps(found, ensure_ascii=False)) if options.json else show(diff_page(found))

@@ -15,7 +15,7 @@ from fromscratch.core.lock import run_lock
 from fromscratch.core.progress import say
 from fromscratch.core.stopping import stop_at_once
 from fromscratch.core.workplace import Workplace
-from fromscratch.corpus.against import against_digests
+from fromscratch.corpus.comparison.against import against_digests
 from fromscratch.corpus.readers.plan import source_digests
 from fromscratch.recipe import Recipe
 
@@ -45,7 +45,7 @@ class StageResult:
 
 # Stage functions are imported when they are needed: what is done already needs no torch to be kept.
 def _fetch() -> StageFunction:
-    from fromscratch.corpus.fetch import fetch_packages
+    from fromscratch.corpus.fetching.fetch import fetch_packages
 
     return fetch_packages
 
@@ -124,7 +124,7 @@ def run_stages(recipe: Recipe, run: Path, *, until: str = "report", redo: bool =
     stages = STAGES[: [stage.name for stage in STAGES].index(until) + 1]
     if "release" in [stage.name for stage in stages]:
         _refuse_what_llama_has_not(recipe)
-    with run_lock(run), stop_at_once():
+    with run_lock(run), stop_at_once() as stopping:
         if not redo:
             _refuse_changed_settings(recipe, run, stages)
         results: dict[str, StageResult] = {}
@@ -133,6 +133,7 @@ def run_stages(recipe: Recipe, run: Path, *, until: str = "report", redo: bool =
             for stage in stages:
                 results[stage.name] = _run_stage(stage, recipe, run, results, workplace, redo)
                 say(_line(stage.name, results[stage.name]))
+                stopping.raise_if_asked()
         return results
 
 

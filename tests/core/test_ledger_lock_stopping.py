@@ -112,3 +112,15 @@ def test_a_stop_waits_for_the_safe_point_and_a_second_one_does_not() -> None:
             os.kill(os.getpid(), signal.SIGINT)
     with pytest.raises(Stopped), stop_at_once():
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_stop_that_python_swallows_is_remembered() -> None:
+    class Destroyed:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with stop_at_once() as request:
+        Destroyed()  # what a destructor raises is printed and dropped
+        with pytest.raises(Stopped, match="SIGTERM"):
+            request.raise_if_asked()

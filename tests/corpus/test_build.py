@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from fromscratch.core.errors import FromScratchError
 from fromscratch.core.files import digest_file
 from fromscratch.core.ledger import Ledger
 from fromscratch.core.workplace import Machine, Workplace
-from fromscratch.corpus import build, kernels
+from fromscratch.corpus import build
 from fromscratch.corpus.build import build_corpus
+from fromscratch.corpus.comparison.against import against_digests
 from fromscratch.corpus.documents import DOCUMENTS, read_documents
+from fromscratch.corpus.kernels import measure as kernels
 from fromscratch.corpus.settings import CorpusSettings
 from fromscratch.corpus.shard import ShardJob, write_shard
 
@@ -188,6 +191,51 @@ def test_no_near_duplicate_of_a_held_out_document_is_left_to_train_on(tmp_path: 
     assert len(heldout) == 12
     assert len(trained) == 48
     assert not trained & {text.replace("one that", "a text that") for text in heldout}
+
+
+def overlapping_crawls(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Two crawls, the second of which repeats half of the first, some of it with changes, beside new pages."""
+    notice = "Please read these terms of use before you go on, they apply to all of the pages."
+    texts = [f"{english(number)}\n{notice}" for number in range(40)]
+    again = [*texts[20:30], *(text.replace("one that", "a text that") for text in texts[30:40])]
+    new = [f"{english(number)}\n{notice}" for number in range(100, 120)]
+    return (
+        json_lines(folder / "first.jsonl", texts, language="en"),
+        json_lines(folder / "second.jsonl", [*again, *new, *again[:3]], language="en"),
+    )
+
+
+def test_a_crawl_compared_with_an_earlier_corpus_is_judged_as_if_both_were_one(tmp_path: Path) -> None:
+    first, second = overlapping_crawls(tmp_path)
+    joint = rows_of(built(tmp_path / "joint", settings({"first": first, "second": second}))[0].folder)
+    built(tmp_path / "earlier", settings({"first": first}))[0].finish()
+    assert against_digests([str(tmp_path / "earlier")]).keys() == {f"against.{tmp_path / 'earlier'}"}
+    later = settings({"second": second}, against=[str(tmp_path / "earlier")])
+    rows = rows_of(built(tmp_path / "later", later)[0].folder)
+    expected = [row for row in joint if row["source"] == "second"]
+    assert len(rows) == 43
+    for row, other in zip(rows, expected, strict=True):
+        assert {**row, "split": None} == {**other, "split": None}
+    reasons = Counter(row["reason"] for row in rows)
+    assert reasons == {None: 20, "exact_duplicate": 13, "near_duplicate": 10}
+    kept_before = {row["id"] for row in joint if row["source"] == "first"}
+    assert {row["duplicate_of"] for row in rows} - {None} <= kept_before
+    assert all("terms of use" not in row["text"] for row in rows if row["keep"])
+
+
+def test_an_earlier_corpus_of_other_keys_is_refused_by_the_name_of_the_setting(tmp_path: Path) -> None:
+    first, second = overlapping_crawls(tmp_path)
+    earlier, later = tmp_path / "earlier", tmp_path / "later"
+    sources = {"sources": {"second": second}, "against": [str(earlier)]}
+    with pytest.raises(FromScratchError, match="there is no finished corpus at"):
+        built(later, CorpusSettings.model_validate(sources))
+    built(earlier, settings({"first": first}))[0].finish()
+    for section, change in (("duplicates", {"rows": 5}), ("paragraphs", {"most_documents": None})):
+        [(name, value)] = change.items()
+        with pytest.raises(FromScratchError, match=rf"`corpus.{section}.{name}` = {value}, but it was"):
+            built(tmp_path / section, CorpusSettings.model_validate({**sources, section: change}))
+    loose = CorpusSettings.model_validate({**sources, "duplicates": {"threshold": 0.7}})  # the keys mean the same
+    assert built(tmp_path / "loose", loose)[1]["kept"]["documents"] == 20
 
 
 def test_dropped_documents_keep_their_text_and_metrics(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from fromscratch.core.errors import FromScratchError
 from fromscratch.corpus.documents import DOCUMENTS, read_documents
-from fromscratch.corpus.metrics import METRIC_NAMES
+from fromscratch.corpus.kernels.metrics import METRIC_NAMES
 from tests.make_corpus import make_corpus
 
 ROWS = [

@@ -8,10 +8,15 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from fromscratch.corpus.duplicate_settings import DuplicateSettings
-from fromscratch.corpus.duplicates import content_digests, find_exact_duplicates, find_near_duplicates, minhash_keys
+from fromscratch.corpus.comparison.duplicates import (
+    content_digests,
+    find_exact_duplicates,
+    find_near_duplicates,
+    minhash_keys,
+)
+from fromscratch.corpus.comparison.settings import DuplicateSettings
 
-DEFAULT = DuplicateSettings()
+DEFAULT = DuplicateSettings(containment=None)
 Found = list[tuple[int, float]]
 
 
@@ -92,7 +97,7 @@ def test_texts_below_the_threshold_stay_even_when_they_are_candidates() -> None:
     assert any(len(set(band.tolist())) < len(texts) for band in keys.T), "no candidates, so nothing was verified"
     assert 0.4 < jaccard(texts[0], texts[1]) < 0.8
     assert all(partner == -1 for partner, _ in near(texts))
-    loose = DuplicateSettings(threshold=0.4, bands=60, rows=2)  # all pairs become candidates
+    loose = DuplicateSettings(threshold=0.4, bands=60, rows=2, containment=None)  # all pairs become candidates
     assert [partner for partner, _ in near(texts, loose)] == [-1] + [0] * (len(texts) - 1)
 
 
@@ -110,8 +115,22 @@ def test_the_most_similar_kept_document_is_the_partner() -> None:
     first, second = " ".join(text[:180]), " ".join(text[20:])
     third = " ".join(text[18:])
     assert jaccard(first, second) < 0.81 < jaccard(second, third)
-    settings = DuplicateSettings(threshold=0.81)
+    settings = DuplicateSettings(threshold=0.81, containment=None)
     assert near([first, second, third], settings)[2] == (1, pytest.approx(jaccard(second, third)))
+
+
+def test_a_document_that_may_not_stay_has_partners_and_is_none() -> None:
+    text = words(8, 100)
+    texts = column([" ".join(text), " ".join(text[1:]), " ".join(text[2:])])
+    for stay, partners in (
+        ([True] * 3, [-1, 0, 0]),
+        ([False, True, True], [-1, -1, 1]),
+        ([True, False, True], [-1, 0, 0]),
+    ):
+        keys, places = minhash_keys(texts, DEFAULT), np.array(stay)
+        found = find_near_duplicates(keys, lambda wanted: texts.take(pa.array(wanted)), DEFAULT, places)
+        assert found.partners.tolist() == partners
+        assert not found.taken[~places].any()
 
 
 def test_texts_without_words_resemble_nothing() -> None:

@@ -8,14 +8,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
 from fromscratch.core.errors import FromScratchError
 from fromscratch.core.settings import validate_settings
+from fromscratch.core.stopping import Stopped, stop_at_once
 from fromscratch.core.workplace import Machine
-from fromscratch.corpus.engine import run_tasks
+from fromscratch.corpus.engine.run import run_tasks
 
 TWO = Machine(workers=2)
 ROOT = Path(__file__).parent.parent.parent
@@ -82,11 +84,23 @@ PARENT = """
 import sys
 from fromscratch.core.stopping import stop_at_once
 from fromscratch.core.workplace import Machine
-from fromscratch.corpus.engine import run_tasks
+from fromscratch.corpus.engine.run import run_tasks
 if __name__ == "__main__":
     with stop_at_once():
         list(run_tasks(exec, sys.argv[1:], Machine(workers=2)))
 """
+
+
+def test_ctrl_c_while_a_worker_starts_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = BaseProcess.start
+
+    def interrupted(process: BaseProcess) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        start(process)
+
+    monkeypatch.setattr(BaseProcess, "start", interrupted)
+    with pytest.raises(Stopped), stop_at_once():
+        list(run_tasks(math.sqrt, [4.0, 9.0], Machine(workers=2)))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
@@ -112,7 +126,7 @@ import sys
 sys.modules["ray"] = None
 from fromscratch.core.errors import FromScratchError
 from fromscratch.core.workplace import Machine
-from fromscratch.corpus.engine import run_tasks
+from fromscratch.corpus.engine.run import run_tasks
 try:
     list(run_tasks(abs, [1], Machine(engine="ray")))
 except FromScratchError as error:
@@ -136,7 +150,7 @@ from pathlib import Path
 from fromscratch.core.errors import FromScratchError
 from fromscratch.core.stopping import Stopped, stop_at_once
 from fromscratch.core.workplace import Machine
-from fromscratch.corpus.engine import run_tasks
+from fromscratch.corpus.engine.run import run_tasks
 from tests.corpus.test_engine import kill_the_first_worker, refuse
 
 folder = Path(sys.argv[1])

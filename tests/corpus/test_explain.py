@@ -12,12 +12,12 @@ import pytest
 
 from fromscratch.core.errors import FromScratchError
 from fromscratch.corpus.cascade import STEPS
-from fromscratch.corpus.diff import diff
-from fromscratch.corpus.explain import explain
 from fromscratch.corpus.filters.quality import Quality, judge_metrics
-from fromscratch.corpus.metrics import METRIC_NAMES
-from fromscratch.corpus.sample import sample
-from fromscratch.corpus.verdict_pages import diff_page, explain_page, sample_page, show
+from fromscratch.corpus.kernels.metrics import METRIC_NAMES
+from fromscratch.corpus.verdicts.diff import diff
+from fromscratch.corpus.verdicts.explain import explain
+from fromscratch.corpus.verdicts.pages import diff_page, explain_page, sample_page, show
+from fromscratch.corpus.verdicts.sample import sample
 from fromscratch.pipeline import run_stages
 from fromscratch.recipe import load_recipe
 
@@ -34,7 +34,8 @@ STRICTER = {"corpus.filters.quality.english.least_stop_words": 7, "corpus.duplic
 def made(run: Path, notes: Path, **overrides: Any) -> Path:
     """The corpus of the tiny recipe, with pages beside it of which some repeat others."""
     sources = {"corpus.sources.notes": {"kind": "files", "path": str(notes), "domain": "notes", "license": "CC0-1.0"}}
-    recipe = load_recipe(ROOT / "tests" / "recipes" / "tiny.toml", {"machine.workers": 1, **sources, **overrides})
+    common = {"machine.workers": 1, "corpus.duplicates.containment": 1.0, **sources}
+    recipe = load_recipe(ROOT / "tests" / "recipes" / "tiny.toml", {**common, **overrides})
     run_stages(recipe, run, until="corpus")
     return run
 
@@ -70,7 +71,7 @@ def test_every_document_is_explained_as_it_was_judged(runs: tuple[Path, Path]) -
         assert set(outcomes[:ended]) == {"passed"} and set(outcomes[ended + 1 :]) <= {"not reached"}
         named = [step["step"] for step in found["steps"] if step["outcome"] == "dropped"]
         assert named == ([] if row["keep"] else [row["step"]])
-    assert {row["step"] for row in rows} >= {None, "language", "quality"}, "the fixture has something to explain"
+    assert {row["step"] for row in rows} >= {None, "refuse", "quality"}, "the fixture has something to explain"
 
 
 def test_the_bounds_shown_are_those_that_judged(runs: tuple[Path, Path]) -> None:
@@ -111,10 +112,10 @@ def test_a_duplicate_and_what_it_repeats_name_each_other(runs: tuple[Path, Path]
 
 def test_a_sample_is_drawn_by_its_seed_and_meets_what_is_asked(runs: tuple[Path, Path]) -> None:
     rows = rows_of(runs[0])
-    asked = sample(runs[0], reason="wrong_language", count=4, seed=1)
-    assert len(asked) == 4 and {each["reason"] for each in asked} == {"wrong_language"}
-    assert asked == sample(runs[0], reason="wrong_language", count=4, seed=1)
-    assert asked != sample(runs[0], reason="wrong_language", count=4, seed=2)
+    asked = sample(runs[0], reason="foreign_language", count=4, seed=1)
+    assert len(asked) == 4 and {each["reason"] for each in asked} == {"foreign_language"}
+    assert asked == sample(runs[0], reason="foreign_language", count=4, seed=1)
+    assert asked != sample(runs[0], reason="foreign_language", count=4, seed=2)
     kept = sample(runs[0], reason="kept", language="zh", source="books", count=1000)
     wanted = {row["id"] for row in rows if row["keep"] and row["language"] == "zh" and row["source"] == "books"}
     assert wanted and {each["id"] for each in kept} == wanted

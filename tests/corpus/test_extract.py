@@ -14,9 +14,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from fromscratch.corpus import extract
-from fromscratch.corpus.extract import extract_text
-from fromscratch.corpus.extraction import ExtractionSettings
+from fromscratch.corpus.extraction import extract
+from fromscratch.corpus.extraction.extract import extract_text
+from fromscratch.corpus.extraction.settings import ExtractionSettings
 from fromscratch.corpus.readers.pages import PAGES, read_pages
 from fromscratch.corpus.readers.plan import plan_reads
 from fromscratch.corpus.sources import FilesSource
@@ -129,7 +129,9 @@ def test_what_gives_no_text_says_why(kind: str) -> None:
 
 def test_a_page_that_hangs_the_parser_costs_nothing_else() -> None:
     begun, begun_children = time.process_time(), children_seconds()
-    result = extract_text(pages(SOUND, ENDLESS, SOUND, ENDLESS, SOUND), ExtractionSettings(kind="resiliparse", timeout_seconds=0.2))
+    result = extract_text(
+        pages(SOUND, ENDLESS, SOUND, ENDLESS, SOUND), ExtractionSettings(kind="resiliparse", timeout_seconds=0.2)
+    )
     assert result["error"].to_pylist() == [None, "extractor_timeout", None, "extractor_timeout", None]
     assert result["text"].to_pylist() == [texts(SOUND)[0], "", texts(SOUND)[0], "", texts(SOUND)[0]]
     assert result["title"].to_pylist() == ["A title", None, "A title", None, "A title"]
@@ -138,7 +140,7 @@ def test_a_page_that_hangs_the_parser_costs_nothing_else() -> None:
 
 
 CRASHING = """
-import os, fromscratch.corpus.markup as markup
+import os, fromscratch.corpus.extraction.markup as markup
 sound = markup.html_text
 def html_text(html):
     if "CRASH" in html:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fromscratch.corpus.encodings import decode, sniff_encoding
+from fromscratch.corpus.extraction.encodings import decode, sniff_encoding
 
 SIMPLIFIED = "第一回　宴桃园豪杰三结义，斩黄巾英雄首立功。话说天下大势，分久必合，合久必分。"
 TRADITIONAL = "第一回　宴桃園豪傑三結義，斬黃巾英雄首立功。話說天下大勢，分久必合，合久必分。"

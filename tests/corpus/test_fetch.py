@@ -18,7 +18,7 @@ from fromscratch.core.artifact import Draft, Origin, begin_artifact
 from fromscratch.core.errors import FromScratchError
 from fromscratch.core.ledger import Ledger, read_ledger
 from fromscratch.core.workplace import Machine, Workplace
-from fromscratch.corpus.fetch import fetch_packages
+from fromscratch.corpus.fetching.fetch import fetch_packages
 from fromscratch.corpus.sources import Package
 
 
@@ -122,7 +122,7 @@ def test_nothing_is_started_when_everything_is_there(
 ) -> None:
     packages = {"new": make_wheel(shelf)}
     fetch(draft, packages)
-    monkeypatch.setattr("fromscratch.corpus.fetch.sys.executable", "/no/such/python")
+    monkeypatch.setattr("fromscratch.corpus.fetching.fetch.sys.executable", "/no/such/python")
     assert fetch(draft, packages)[0]["files"]["new"]["file"] == "some_texts-1.2-py3-none-any.whl"
 
 

@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fromscratch.corpus.characters import character_tables
-from fromscratch.corpus.kernels import measure
-from fromscratch.corpus.metrics import METRIC_NAMES
-from fromscratch.corpus.text_buffers import text_buffers
+from fromscratch.corpus.kernels.characters import character_tables
+from fromscratch.corpus.kernels.measure import measure
+from fromscratch.corpus.kernels.metrics import METRIC_NAMES
+from fromscratch.corpus.kernels.text_buffers import text_buffers
 
 PAGES = Path(__file__).parent.parent / "fixtures" / "pages"
 BULLETS = tuple("-*•‣⁃◦▪▫■□●○▶◀·")
 SENTENCE_ENDS = tuple('.!?"”’。！？…」』؟۔।॥')
+SENTENCE_STOPS = re.compile("([.!?。！？…؟۔।॥]+)(.?)", re.DOTALL)
 GOPHER_STOP_WORDS = {"the", "be", "to", "of", "and", "that", "have", "with"}
 
 
@@ -95,6 +96,11 @@ def characters_by_definition(text: str) -> dict[str, float]:
     }
 
 
+def ends_sentence(stops: re.Match[str]) -> bool:
+    after = stops[2]
+    return not stops[1].isascii() or not after or after.isspace() or is_han(after)
+
+
 def words_by_definition(text: str) -> dict[str, float]:
     words = [text[start:end] for start, end in words_of(text)]
     bare = {re.sub(r"^[\W\d_]+|[\W\d_]+$", "", word).lower() for word in words}
@@ -104,6 +110,7 @@ def words_by_definition(text: str) -> dict[str, float]:
         "symbol_word_ratio": share(max(text.count("#"), text.count("...") + text.count("…")), len(words)),
         "alphabetic_word_share": share(sum(any(c.isalpha() or is_han(c) for c in word) for word in words), len(words)),
         "stop_words": len(bare & GOPHER_STOP_WORDS),
+        "words_per_sentence": len(words) / (1 + sum(map(ends_sentence, SENTENCE_STOPS.finditer(text)))),
     }
 
 
@@ -115,6 +122,12 @@ def is_encoded(line: str) -> bool:
             if length >= 64 and digits * 16 >= length:
                 return True
     return len(re.findall(r"(?:0|\\)x", line)) >= 8
+
+
+def menu_runs(lines: list[str]) -> list[list[int]]:
+    """Lengths of the lines of each menu."""
+    marks = "".join("m" if len(line) <= 30 and not line.endswith(SENTENCE_ENDS) else "-" for line in lines)
+    return [[len(line) for line in lines[run.start() : run.end()]] for run in re.finditer("m{5,}", marks)]
 
 
 def lines_by_definition(text: str) -> dict[str, float]:
@@ -131,6 +144,7 @@ def lines_by_definition(text: str) -> dict[str, float]:
         "punctuated_line_share": share(sum(line.endswith(SENTENCE_ENDS) for line in lines), len(lines)),
         "ellipsis_line_share": share(sum(line.endswith(("...", "…")) for line in lines), len(lines)),
         "bullet_line_share": share(sum(line.startswith(BULLETS) for line in lines), len(lines)),
+        "menu_share": share(sum(sum(run) for run in menu_runs(lines)), sum(map(len, lines))),
         "encoded_line_share": share(sum(len(line) for line in lines if is_encoded(line)), sum(map(len, lines))),
         "duplicate_line_share": share(len(repeated), len(lines)),
         "duplicate_line_character_share": share(sum(map(len, repeated)), len(text)),
@@ -227,6 +241,10 @@ def test_a_document_is_measured_the_same_alone_and_among_others() -> None:
         ("a b c d e a b c d e", "duplicate_5_gram_share", 5 / 19),
         ("画蛇添足", "words", 4),
         ("他说：“好，走！”", "words", 4),
+        ("一二三。四五六！？七八", "words_per_sentence", 8 / 3),
+        ("3.14 is e.g. less. 四.五", "words_per_sentence", 6 / 4),
+        ("\n".join(["首页", "新闻", "论坛", "下载", "关于我们", "这里是一句完整的话。"]), "menu_share", 12 / 22),
+        ("\n".join(["首页", "新闻", "论坛", "下载", "这里是一句完整的话。"]), "menu_share", 0),
         ("", "common_han_share", 1),
         ("see https://example.org/a?b=c, now", "url_share", 26 / 34),
         ("涓枃缁", "common_han_share", 1 / 3),  # 中文维 in UTF-8, read as GBK

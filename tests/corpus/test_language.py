@@ -8,9 +8,9 @@ import pytest
 
 from fromscratch.core.errors import FromScratchError
 from fromscratch.corpus import language
+from fromscratch.corpus.extraction.markup import html_text
 from fromscratch.corpus.filters.language import Language
 from fromscratch.corpus.language import identify_languages, load_language_model
-from fromscratch.corpus.markup import html_text
 from fromscratch.corpus.shard import measure_texts
 
 UDHR = Path(__file__).parent.parent / "fixtures" / "pages" / "html" / "udhr"

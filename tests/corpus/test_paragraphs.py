@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fromscratch.corpus.duplicate_settings import ParagraphSettings
-from fromscratch.corpus.paragraphs import cut_paragraphs, paragraph_hashes, repeated_paragraphs
+from fromscratch.corpus.comparison.paragraphs import cut_paragraphs, paragraph_hashes, repeated_paragraphs
+from fromscratch.corpus.comparison.settings import ParagraphSettings
 
 TEN = ParagraphSettings(least_bytes=10)
 
@@ -33,6 +33,10 @@ def test_case_and_white_space_do_not_tell_paragraphs_apart() -> None:
     assert others == [[first], [first]]
     assert hashes("AllRights Reserved.")[0] != [first]
     assert hashes("All Rights Reserved!")[0] != [first]
+
+
+def test_lines_without_letters_are_not_told_apart() -> None:
+    assert hashes("==========\n1234567890\n——————") == [[0, 0, 0]]
 
 
 def test_without_a_bound_there_are_no_hashes() -> None:

@@ -6,7 +6,7 @@ import re
 import pyarrow as pa
 import pytest
 
-from fromscratch.corpus.phrases import compile_phrases, count_phrases, find_phrases
+from fromscratch.corpus.kernels.phrases import compile_phrases, count_phrases, find_phrases
 
 
 def found(text: str, *phrases: str) -> list[str]:

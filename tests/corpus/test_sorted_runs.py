@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fromscratch.core.files import digest_file
-from fromscratch.corpus import sorted_runs
-from fromscratch.corpus.sorted_runs import SortedRuns
+from fromscratch.corpus.comparison import sorted_runs
+from fromscratch.corpus.comparison.sorted_runs import SortedRuns
 
 U64 = np.uint64
 

@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from fromscratch.corpus.duplicate_settings import HeldoutSettings
-from fromscratch.corpus.split import HeldoutChoice
+from fromscratch.corpus.comparison.settings import HeldoutSettings
+from fromscratch.corpus.comparison.split import HeldoutChoice
 
 
 def documents(*groups: tuple[str, int]) -> tuple[NDArray[np.object_], NDArray[np.object_]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from fromscratch.core.files import digest_file
+from fromscratch.core.files import TEMPORARY_SUFFIX, digest_file
 from fromscratch.core.history import read_trainings
 from fromscratch.core.ledger import Ledger
 from fromscratch.core.workplace import Machine, Workplace
@@ -63,6 +63,8 @@ def train(folder: Path, fate: Callable[[], None]) -> dict[str, Any]:
     initialise(decoder, 0)
     draft = folder / "draft"
     draft.mkdir(parents=True, exist_ok=True)
+    for torn in draft.glob(f"*{TEMPORARY_SUFFIX}"):  # as `begin_artifact` does
+        torn.unlink()
     with Ledger(folder / "ledger.jsonl") as ledger:
         workplace = Workplace(Machine(threads=1, device="cpu"), ledger)
         return train_to_end(draft, decoder, batches, SETTINGS, workplace, "pretrain")

@@ -32,14 +32,20 @@ class StopRequest:
 
 
 @contextlib.contextmanager
-def stop_at_once() -> Iterator[None]:
-    """Within the block SIGINT and SIGTERM raise Stopped wherever the work is; atomic writes make that safe."""
+def stop_at_once() -> Iterator[StopRequest]:
+    """Within the block SIGINT and SIGTERM raise Stopped wherever the work is; atomic writes make that safe.
+
+    Python drops an exception that a destructor or a callback from C raises, so the request is remembered as well: ask
+    it between two pieces of work.
+    """
+    request = StopRequest()
 
     def raise_stopped(number: int, _frame: FrameType | None) -> None:
+        request.signal_number = number
         raise Stopped(number)
 
     with _handling(raise_stopped):
-        yield
+        yield request
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ class Machine(Settings):
     """Where corpus work runs: in processes of this machine, or on a Ray cluster. The result is the same."""
 
     address: str | None = Field(default=None, min_length=1)
-    """Of the Ray cluster: `auto` for the one that this machine is part of, or `HOST:6379`. Absent, Ray is started here."""
+    """Of the Ray cluster: `auto` for the one that this machine is in, or `HOST:6379`. Absent, Ray is started here."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where models run; `auto` takes the GPU when there is one."""

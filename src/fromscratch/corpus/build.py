@@ -15,19 +15,19 @@ from fromscratch.core.artifact import Artifact, Draft
 from fromscratch.core.files import digest_value, remove_tree, write_json
 from fromscratch.core.progress import progress
 from fromscratch.core.workplace import Machine, Workplace
-from fromscratch.corpus.corpus_index import CorpusIndex, finish_index, open_earlier
-from fromscratch.corpus.decide import block_groups, compare_shards, verdict_path
-from fromscratch.corpus.duplicate_settings import HeldoutSettings
-from fromscratch.corpus.engine import run_tasks
+from fromscratch.corpus.comparison.corpus_index import CorpusIndex, finish_index, open_earlier
+from fromscratch.corpus.comparison.decide import block_groups, compare_shards, verdict_path
+from fromscratch.corpus.comparison.settings import HeldoutSettings
+from fromscratch.corpus.comparison.split import HeldoutChoice
+from fromscratch.corpus.comparison.write import WriteJob, read_counts, write_documents
+from fromscratch.corpus.engine.run import run_tasks
 from fromscratch.corpus.examples import example_reader
 from fromscratch.corpus.filters.filter import ReadExamples
 from fromscratch.corpus.funnel import Counts, add_counts, funnel_of, refuse_empty_corpus
 from fromscratch.corpus.readers.plan import ReadTask, plan_reads
 from fromscratch.corpus.settings import CorpusSettings
-from fromscratch.corpus.shard import UNREADABLE, ShardJob, compile_kernels, write_shard
+from fromscratch.corpus.shard import UNREADABLE, ShardJob, compile_jobs, compile_kernels, write_shard
 from fromscratch.corpus.sources import Package
-from fromscratch.corpus.split import HeldoutChoice
-from fromscratch.corpus.write import WriteJob, read_counts, write_documents
 
 __all__ = ["build_corpus"]
 
@@ -53,12 +53,13 @@ def build_corpus(
     funnel_path = draft.folder / "funnel.json"
     seconds: dict[str, float] = {}
     if not funnel_path.exists():  # which is written last; after it only what led to it is removed
+        earlier = open_earlier(corpus.against, corpus.paragraphs, corpus.duplicates)  # refuses before there is work
         read = example_reader(packages, corpus, inputs["fetch"].path if "fetch" in inputs else None)
         _prepare_filters(draft.folder / "models", corpus, read)
         shards = _write_shards(draft.folder / "shards", tasks, corpus, workplace.machine)
         sharded = time.monotonic()
         comparison = draft.folder / "comparison"
-        kept = _compare(comparison, shards, corpus)
+        kept = _compare(comparison, shards, corpus, earlier)
         _choose_heldout(comparison / HELDOUT, shards, comparison, corpus.heldout)
         counts = _write_documents(draft.folder / "documents", shards, comparison, workplace.machine)
         funnel = funnel_of(counts, [each for shard in shards for each in _unreadable_of(shard)])
@@ -72,21 +73,25 @@ def build_corpus(
 
 
 def _facts(funnel: Mapping[str, Any]) -> dict[str, Any]:
-    read, last, unreadable = funnel["steps"][0]["entered"], funnel["steps"][-1], len(funnel["unreadable"])
+    read, last, unreadable = funnel["steps"][0]["entered"], funnel["steps"][-1], funnel["unreadable"]
     kept = last["kept"]
+    remark = ""
+    if unreadable:
+        remark = f"; unreadable: {unreadable[0]['place']} ({unreadable[0]['why']})"
+        remark += f" and {len(unreadable) - 1:,} more, listed in funnel.json" if len(unreadable) > 1 else ""
     return {
         "summary": f"{kept['documents']:,} of {read['documents']:,} documents kept, "
-        f"{kept['bytes'] / 1e6:,.1f} of {read['bytes'] / 1e6:,.1f} MB"
-        + (f"; {unreadable:,} places unreadable, listed in funnel.json" if unreadable else ""),
+        f"{kept['bytes'] / 1e6:,.1f} of {read['bytes'] / 1e6:,.1f} MB" + remark,
         "read": read,
         "kept": kept,
         "kept_by_language": last["kept_by_language"],
-        "unreadable": unreadable,
+        "unreadable": len(unreadable),
     }
 
 
 def _prepare_filters(folder: Path, corpus: CorpusSettings, read: ReadExamples) -> None:
     folder.mkdir(exist_ok=True)
+    corpus.refusals.prepare(folder, read)
     for _, each in corpus.filters.present():
         each.prepare(folder, read)
 
@@ -99,8 +104,11 @@ def _write_shards(folder: Path, tasks: Sequence[ReadTask], corpus: CorpusSetting
         for number, task in enumerate(tasks)
     ]
     missing = sorted((job for job in jobs if not job.path.exists()), key=lambda job: -job.task.bytes)
-    if min(machine.worker_count, len(missing)) > 1:
-        compile_kernels(corpus)
+    if machine.engine == "embedded" and min(machine.worker_count, len(missing)) > 1:
+        # By as many workers, for it takes a minute of one core where nothing is cached yet.
+        with closing(run_tasks(compile_kernels, compile_jobs(corpus, folder.with_name("models")), machine)) as compiled:
+            for _ in compiled:
+                pass
     all_bytes, missing_bytes = (sum(job.task.bytes for job in some) for some in (jobs, missing))
     with (
         progress("corpus", total=all_bytes, done=all_bytes - missing_bytes) as advance,
@@ -121,8 +129,9 @@ def _unreadable_of(shard: Path) -> list[Mapping[str, str]]:
     return found
 
 
-def _compare(folder: Path, shards: Sequence[Path], corpus: CorpusSettings) -> CorpusIndex:
-    earlier = open_earlier(corpus.against, corpus.paragraphs, corpus.duplicates)
+def _compare(
+    folder: Path, shards: Sequence[Path], corpus: CorpusSettings, earlier: Sequence[CorpusIndex]
+) -> CorpusIndex:
     rows = sum(pq.read_metadata(shard).num_rows for shard in shards)
     with progress("comparison", total=rows) as advance:
         return compare_shards(folder, shards, corpus.paragraphs, corpus.duplicates, earlier, advance)

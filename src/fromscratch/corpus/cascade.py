@@ -1,14 +1,18 @@
 """The cascade: which filters a document meets, and in which order."""
 
-from collections.abc import Iterator
-from typing import get_args
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
+
+from pydantic import model_validator
 
 from fromscratch.core.settings import Settings
+from fromscratch.corpus.filters.contamination import Contamination
 from fromscratch.corpus.filters.correction import Correction
 from fromscratch.corpus.filters.filter import Filter
 from fromscratch.corpus.filters.language import Language
 from fromscratch.corpus.filters.likeness import Likeness
 from fromscratch.corpus.filters.perplexity import Perplexity
+from fromscratch.corpus.filters.privacy import Privacy
 from fromscratch.corpus.filters.quality import Quality
 from fromscratch.corpus.filters.safety import Safety
 from fromscratch.corpus.filters.topics import Topics
@@ -18,7 +22,9 @@ __all__ = ["SHARD_STEPS", "STEPS", "Cascade", "filter_columns"]
 
 
 class Cascade(Settings):
-    """The filters in their order; adding one is its file, its line here, and its golden verdicts.
+    """The filters in their order; `NAME = false` leaves one out.
+
+    Adding one is its file, its line here, and its golden verdicts (docs/guides/adding-a-filter.md).
 
     The order is that of Yi's report (arXiv 2403.04652, figure 1) where it names a step: cheap and certain ones first.
     """
@@ -46,6 +52,20 @@ class Cascade(Settings):
 
     topics: Topics | None = Topics()
     """Every document gets a topic, and of some topics only a share stays."""
+
+    privacy: Privacy | None = Privacy()
+    """Personal numbers and addresses are masked; lists of them go."""
+
+    contamination: Contamination | None = Contamination()
+    """Documents that share an n-gram with a benchmark go."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _switch_off(cls, data: Any) -> Any:
+        """`words = false` leaves a filter out, for TOML has no other way to say so."""
+        if not isinstance(data, Mapping):
+            return data
+        return {name: None if value is False else value for name, value in data.items()}
 
     def present(self) -> Iterator[tuple[str, Filter]]:
         """Name and filter, in order, without those that are absent."""

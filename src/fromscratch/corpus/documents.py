@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from fromscratch.core.errors import FromScratchError
 from fromscratch.corpus.cascade import filter_columns
-from fromscratch.corpus.metrics import METRIC_NAMES
+from fromscratch.corpus.kernels.metrics import METRIC_NAMES
 
 __all__ = ["DOCUMENTS", "read_documents"]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fromscratch.core.errors import FromScratchError
 from fromscratch.corpus.filters.language import Language
-from fromscratch.corpus.metrics import Metric
+from fromscratch.corpus.kernels.metrics import Metric
 
 __all__ = ["CODE", "UNDETERMINED", "identify_languages", "load_language_model"]
 

@@ -6,8 +6,9 @@ from pydantic import Field, model_validator
 
 from fromscratch.core.settings import Settings, did_you_mean, refuse
 from fromscratch.corpus.cascade import Cascade
-from fromscratch.corpus.duplicate_settings import DuplicateSettings, HeldoutSettings, ParagraphSettings
-from fromscratch.corpus.extraction import ExtractionSettings
+from fromscratch.corpus.comparison.settings import DuplicateSettings, HeldoutSettings, ParagraphSettings
+from fromscratch.corpus.extraction.settings import ExtractionSettings
+from fromscratch.corpus.filters.refusals import Refusals
 from fromscratch.corpus.sources import Source
 
 __all__ = ["CorpusSettings"]
@@ -21,6 +22,9 @@ class CorpusSettings(Settings):
 
     examples: dict[str, Source] = Field(default_factory=dict)
     """What filters read and nobody trains on, by name: benchmarks to keep out, chosen pages to learn from."""
+
+    refusals: Refusals = Refusals()
+    """What is refused before it is parsed."""
 
     extraction: ExtractionSettings = ExtractionSettings()
     """How the text of web pages is found."""
@@ -43,12 +47,13 @@ class CorpusSettings(Settings):
 
     @model_validator(mode="after")
     def _name_unknown_examples(self) -> Self:
-        for name, each in self.filters.present():
-            for setting, wanted in each.reads.items():
+        filters = [(f"filters.{name}", each.reads) for name, each in self.filters.present()]
+        for place, reads in (("refusals", self.refusals.reads), *filters):
+            for setting, wanted in reads.items():
                 for example in wanted:
                     if example not in self.examples:
                         refuse(
-                            f"`@filters.{name}.{setting}` names {example!r}, which is none of `@examples`",
+                            f"`@{place}.{setting}` names {example!r}, which is none of `@examples`",
                             did_you_mean(example, list(self.examples))
                             if self.examples
                             else "there are none yet: add it",

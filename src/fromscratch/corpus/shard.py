@@ -13,23 +13,35 @@ from numpy.typing import NDArray
 
 from fromscratch.core.files import atomic_write, canonical_json
 from fromscratch.corpus.cascade import SHARD_STEPS
-from fromscratch.corpus.characters import character_tables
+from fromscratch.corpus.comparison.duplicates import content_digests, minhash_keys
+from fromscratch.corpus.comparison.paragraphs import paragraph_hashes
+from fromscratch.corpus.comparison.settings import DuplicateSettings
 from fromscratch.corpus.documents import DOCUMENTS
-from fromscratch.corpus.duplicate_settings import DuplicateSettings
-from fromscratch.corpus.duplicates import content_digests, minhash_keys
-from fromscratch.corpus.extract import extract_text
+from fromscratch.corpus.extraction.extract import compile_extraction, extract_text
 from fromscratch.corpus.filters.filter import Batch
-from fromscratch.corpus.kernels import measure
+from fromscratch.corpus.kernels.characters import character_tables
+from fromscratch.corpus.kernels.measure import measure
+from fromscratch.corpus.kernels.metrics import METRIC_NAMES
+from fromscratch.corpus.kernels.refuse import read_scripts
+from fromscratch.corpus.kernels.text_buffers import text_buffers
 from fromscratch.corpus.language import CODE
-from fromscratch.corpus.metrics import METRIC_NAMES
-from fromscratch.corpus.paragraphs import paragraph_hashes
 from fromscratch.corpus.readers.pages import read_pages
 from fromscratch.corpus.readers.plan import ReadTask
+from fromscratch.corpus.refuse import refuse_pages
 from fromscratch.corpus.settings import CorpusSettings
 from fromscratch.corpus.sieve import sieve
-from fromscratch.corpus.text_buffers import text_buffers
 
-__all__ = ["UNREADABLE", "ShardJob", "compile_kernels", "measure_texts", "nulls", "shard_schema", "write_shard"]
+__all__ = [
+    "UNREADABLE",
+    "CompileJob",
+    "ShardJob",
+    "compile_jobs",
+    "compile_kernels",
+    "measure_texts",
+    "nulls",
+    "shard_schema",
+    "write_shard",
+]
 
 UNREADABLE = b"unreadable"  # key of the Parquet file's metadata: a JSON list of {"place", "why"}
 NO_TEXT = pa.scalar("", pa.large_string())
@@ -73,19 +85,51 @@ def write_shard(job: ShardJob) -> ReadTask:
     schema = shard_schema(job.settings.duplicates)
     pages = read_pages(job.task)
     # The codec is the quick one, because shards live until the corpus is complete.
+    seen: dict[bytes, str] = {}
     with atomic_write(job.path) as temporary, pq.ParquetWriter(temporary, schema, compression="lz4") as writer:
         for table in pages:
-            writer.write_table(_judged(table, job, schema))
+            writer.write_table(_judged(table, job, schema, seen))
         writer.add_key_value_metadata({UNREADABLE: canonical_json(pages.unreadable)})
     return job.task
 
 
-def compile_kernels(settings: CorpusSettings) -> None:
-    """Run the kernels of `write_shard` once, so that worker processes find the machine code on disk."""
+@dataclass(frozen=True)
+class CompileJob:
+    """What a worker needs to compile some of the kernels of `write_shard`: those of a filter, or of all else."""
+
+    part: str
+    settings: CorpusSettings
+    models: Path
+
+    def __str__(self) -> str:
+        return f"compiling {self.part}"
+
+
+def compile_jobs(settings: CorpusSettings, models: Path) -> list[CompileJob]:
+    """The kernels in parts that take a while each, the longest first."""
+    parts = ["extraction", "privacy", "measuring", *(name for name, _ in settings.filters.present())]
+    return [CompileJob(part, settings, models) for part in dict.fromkeys(parts)]
+
+
+def compile_kernels(job: CompileJob) -> str:
+    """Run kernels once, so that worker processes find the machine code on disk; return the part."""
+    settings = job.settings
     texts = pa.array(["a text", ""], pa.large_string())
-    measure_texts(texts)
-    minhash_keys(texts, settings.duplicates)
-    paragraph_hashes(texts, settings.paragraphs)
+    if job.part == "extraction":
+        compile_extraction()
+    elif job.part == "measuring":
+        measure_texts(texts)
+        minhash_keys(texts, settings.duplicates)
+        content_digests(texts)
+        paragraph_hashes(texts, settings.paragraphs)
+        read_scripts(*text_buffers(texts))
+    else:
+        ids, english, absent = (np.array([each, each], object) for each in ("0", "en", None))
+        batch = Batch(ids, ids, ids, ids, ids, absent, english, texts, job.models, measure_texts)
+        for name, each in settings.filters.present():
+            if name == job.part:
+                each.judge(batch)
+    return job.part
 
 
 def measure_texts(texts: pa.LargeStringArray) -> NDArray[np.float32]:
@@ -100,17 +144,24 @@ def nulls(values: NDArray[np.object_]) -> NDArray[np.bool_]:
     return found
 
 
-def _judged(pages: pa.Table, job: ShardJob, schema: pa.Schema) -> pa.Table:
-    """One row for each page: its text as the cascade leaves it, verdict, scores, and what the comparison needs."""
+def _judged(pages: pa.Table, job: ShardJob, schema: pa.Schema, seen: dict[bytes, str]) -> pa.Table:
+    """One row for each page: its text as the cascade leaves it, verdict, scores, and what the comparison needs.
+
+    ``seen`` has the digests of the shard's pages so far.
+    """
     settings = job.settings
-    pages = extract_text(pages, settings.extraction)
+    ids = np.array(_ids(pages), dtype=object)
+    refused = refuse_pages(pages, ids, settings.refusals, settings.filters.language, job.models, seen)
+    pages = extract_text(pages.append_column("error", pa.array(refused.reasons, pa.string())), settings.extraction)
     texts = pages["text"].combine_chunks()
     names = ("source", "domain", "url", "kind", "language_hint")
     sources, domains, urls, kinds, hints = (np.asarray(pages[name], dtype=object) for name in names)
-    ids, unknown = np.array(_ids(pages), dtype=object), np.full(len(texts), None, dtype=object)
+    unknown = np.full(len(texts), None, dtype=object)
     batch = Batch(ids, sources, domains, urls, kinds, hints, unknown, texts, job.models, measure_texts)
     raw_bytes = pc.cast(pc.binary_length(pages["content"]), pa.int64()).to_numpy()
     sieved = sieve(batch, np.asarray(pages["error"], dtype=object), raw_bytes, settings.filters)
+    early = ~nulls(refused.reasons)
+    sieved.step[early], sieved.evidence[early] = "refuse", refused.evidence[early]
     left = pa.array(np.flatnonzero(nulls(sieved.step)))
     left_texts = sieved.batch.texts.take(left)
     digests = _spread(content_digests(left_texts), left, len(texts))

@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fromscratch.corpus.characters import character_tables
 from fromscratch.corpus.filters.filter import Batch, Filter
-from fromscratch.corpus.kernels import measure
-from fromscratch.corpus.text_buffers import text_buffers
+from fromscratch.corpus.kernels.characters import character_tables
+from fromscratch.corpus.kernels.measure import measure
+from fromscratch.corpus.kernels.text_buffers import text_buffers
 
-__all__ = ["batch_of", "judged", "judged_pages"]
+__all__ = ["batch_of", "fixture_pages", "judged", "judged_pages"]
 
 PAGES = Path(__file__).parent.parent.parent / "fixtures" / "pages"
 MARKUP = re.compile(r"(?is)<(script|style|title)\b.*?</\1>|<!--.*?-->|<[^>]+>")
@@ -78,9 +78,10 @@ def fixture_pages(*patterns: str) -> Batch:
     return batch_of(texts, ["zh" if "zh/" in name or "cmn" in name else "en" for name in names], urls=names)
 
 
-def judged_pages(each: Filter) -> dict[str, Any]:
+def judged_pages(each: Filter, models: Path = PAGES) -> dict[str, Any]:
     """For golden files: reason, evidence, numbers, and what was cut, for each English or Chinese page."""
     batch = fixture_pages("html/en/**/*.html", "html/zh/**/*.html", "html/udhr/[ce][mn]*.html", "text/*/*.txt")
+    batch.models = models
     verdict = each.judge(batch)
     pages: dict[str, Any] = {}
     for place, url in enumerate(batch.urls):

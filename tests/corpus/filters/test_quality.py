@@ -10,11 +10,12 @@ import pytest
 
 from fromscratch.core.errors import FromScratchError
 from fromscratch.core.settings import validate_settings
-from fromscratch.corpus.extract import extract_text
+from fromscratch.corpus.extraction.extract import extract_text
+from fromscratch.corpus.extraction.settings import ExtractionSettings
 from fromscratch.corpus.filters.language import Language
 from fromscratch.corpus.filters.quality import RULES, Quality, Rule, judge_metrics
+from fromscratch.corpus.kernels.metrics import METRIC_NAMES, Metric
 from fromscratch.corpus.language import identify_languages
-from fromscratch.corpus.metrics import METRIC_NAMES, Metric
 from fromscratch.corpus.readers.pages import read_pages
 from fromscratch.corpus.readers.plan import plan_reads
 from fromscratch.corpus.shard import measure_texts
@@ -106,7 +107,7 @@ def judged_pages() -> list[dict[str, Any]]:
     judged = []
     for task in plan_reads({}, {"pages": settings}, None):
         for table in read_pages(task):
-            pages = extract_text(table, 60)
+            pages = extract_text(table, ExtractionSettings())
             texts = pages["text"].combine_chunks()
             metrics = measure_texts(texts)
             kinds, hints = (np.asarray(pages[name], dtype=object) for name in ("kind", "language_hint"))

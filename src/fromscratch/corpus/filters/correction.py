@@ -13,7 +13,7 @@ from pydantic import Field
 from fromscratch.corpus.filters.filter import Batch, Filter, Verdict, no_reasons
 
 if TYPE_CHECKING:
-    from fromscratch.corpus.phrases import PhraseSet
+    from fromscratch.corpus.kernels.phrases import PhraseSet
 
 __all__ = ["Correction"]
 
@@ -51,9 +51,9 @@ class Correction(Filter):
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        from fromscratch.corpus.characters import character_tables
-        from fromscratch.corpus.kernels_correction import correct, folding_table
-        from fromscratch.corpus.text_buffers import text_buffers
+        from fromscratch.corpus.kernels.characters import character_tables
+        from fromscratch.corpus.kernels.correction import correct, folding_table
+        from fromscratch.corpus.kernels.text_buffers import text_buffers
 
         phrases, strengths = _compiled(self.phrases)
         data, offsets, cut = correct(
@@ -77,7 +77,7 @@ class Correction(Filter):
 @lru_cache(maxsize=4)
 def _compiled(more: tuple[str, ...]) -> "tuple[PhraseSet, NDArray[np.int8]]":
     """The phrases, once in a process, and how strong each is; one that is listed twice counts as the strongest."""
-    from fromscratch.corpus.phrases import compile_phrases
+    from fromscratch.corpus.kernels.phrases import compile_phrases
 
     listed = json.loads(BOILERPLATE.read_text(encoding="utf-8"))
     strengths = {phrase: number for number, name in enumerate(STRENGTHS) for phrase in listed[name]}

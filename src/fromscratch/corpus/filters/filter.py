@@ -48,7 +48,7 @@ class Batch:
 
     @property
     def metrics(self) -> NDArray[np.float32]:
-        """Metrics float32[documents, metrics] of the texts, as `corpus.metrics` lists them; measured when asked for."""
+        """Metrics float32[documents, metrics] of the texts, listed in `kernels/metrics.py`, when asked for."""
         if self.measured is None:
             origin, places = self.taken or (None, None)
             self.measured = self.measure(self.texts) if origin is None else origin.metrics[places]

@@ -36,7 +36,8 @@ class Trained(LinearSettings):
     kind: Literal["trained"] = "trained"
 
     good: tuple[str, ...] = Field(min_length=1)
-    """Names of `corpus.examples`: text as it should be."""
+    """Names of `corpus.examples`: text as it should be, of every kind that is to stay. Where an encyclopedia was all
+    that was good and a crawl all that was bad, the model took Shakespeare for a crawl."""
 
     bad: tuple[str, ...] = Field(min_length=1)
     """Names of `corpus.examples`: text as it should not be."""
@@ -61,8 +62,8 @@ def train_classes(
     path: Path, classes: Mapping[str, tuple[str, ...]], settings: LinearSettings, read: ReadExamples, setting: str
 ) -> None:
     """Train on examples by class and save at ``path``, unless an attempt that was stopped has done so already."""
-    from fromscratch.corpus.linear_model import save_linear, train_linear
-    from fromscratch.corpus.samples import sample_pieces
+    from fromscratch.corpus.learning.linear_model import save_linear, train_linear
+    from fromscratch.corpus.learning.samples import sample_pieces
 
     if not path.with_suffix(".json").exists():
         pieces = {
@@ -75,10 +76,10 @@ def train_classes(
 def score_two_classes(model: Trained | FastText, path: Path, texts: "pa.LargeStringArray") -> NDArray[np.float64]:
     """The probability of each text that it is like the second of the two classes, or of fastText's label."""
     if isinstance(model, FastText):
-        from fromscratch.corpus.fasttext_model import label_probabilities
+        from fromscratch.corpus.learning.fasttext_model import label_probabilities
 
         return label_probabilities(Path(model.path), model.sha256, model.label, texts)
-    from fromscratch.corpus.linear_model import class_probabilities, load_linear
+    from fromscratch.corpus.learning.linear_model import class_probabilities, load_linear
 
     scores: NDArray[np.float64] = class_probabilities(load_linear(path), texts)[:, 1]
     return scores

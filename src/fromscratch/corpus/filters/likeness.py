@@ -8,20 +8,21 @@ import numpy as np
 from pydantic import Field
 
 from fromscratch.core.settings import Settings
-from fromscratch.corpus.chance import chance_of_ids
 from fromscratch.corpus.filters.filter import Batch, Filter, ReadExamples, Verdict, no_reasons
 from fromscratch.corpus.filters.learned import FastText, Trained, score_two_classes, train_classes
+from fromscratch.corpus.learning.chance import chance_of_ids
 
-__all__ = ["AtLeast", "Likeness", "Pareto"]
+__all__ = ["LeastProbability", "Likeness", "Pareto"]
 
 
-class AtLeast(Settings):
+class LeastProbability(Settings):
     """Documents below a probability go."""
 
     kind: Literal["at_least"] = "at_least"
 
-    probability: float = Field(default=0.5, ge=0, le=1)
-    """That a document is like the good examples, if good and bad ones were equally frequent."""
+    probability: float = Field(default=0.1, ge=0, le=1)
+    """That a document is like the good examples, if good and bad ones were equally frequent. Ours: of what
+    was held back, 1 of 4,711 articles and 99 % of crawled pages lie below 0.1, and 3 % of the articles below 0.5."""
 
 
 class Pareto(Settings):
@@ -45,7 +46,7 @@ class Likeness(Filter):
     languages: Mapping[str, Annotated[Trained | FastText, Field(discriminator="kind")]] = Field(min_length=1)
     """By language; documents in others are not judged."""
 
-    keep: Annotated[AtLeast | Pareto, Field(discriminator="kind")] = AtLeast()
+    keep: Annotated[LeastProbability | Pareto, Field(discriminator="kind")] = LeastProbability()
     """Which documents stay."""
 
     @property
@@ -77,7 +78,7 @@ class Likeness(Filter):
             if len(here):
                 texts = batch.texts.take(pa.array(here))
                 scores[here] = score_two_classes(each, batch.models / f"likeness-{language}", texts)
-        if isinstance(self.keep, AtLeast):
+        if isinstance(self.keep, LeastProbability):
             least = np.full(len(batch), self.keep.probability, np.float32)
         else:
             drawn = (1 - chance_of_ids(batch.ids, "likeness")) ** (-1 / self.keep.alpha) - 1

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from fromscratch.corpus.filters.filter import Batch, Filter, Objects, ReadExamples, Verdict, no_reasons
 from fromscratch.corpus.filters.learned import FastText, Trained, score_two_classes, train_classes
-from fromscratch.corpus.metrics import Metric
+from fromscratch.corpus.kernels.metrics import Metric
 
 __all__ = ["Safety"]
 
@@ -72,7 +72,7 @@ class Safety(Filter):
 
 def _by_phrases(batch: Batch, most: float) -> tuple[NDArray[np.float64], Objects]:
     """Scores of the documents by the package's phrases, and the evidence of those over the bound."""
-    from fromscratch.corpus.lexicons import load_lexicon, look_up
+    from fromscratch.corpus.learning.lexicons import load_lexicon, look_up
 
     lexicon, lengths = load_lexicon("unsafe"), batch.metrics[:, Metric.WORDS] / UNITS
     found = look_up(batch.texts, lexicon)

@@ -12,10 +12,10 @@ from pydantic import Field
 
 from fromscratch.core.files import atomic_write
 from fromscratch.corpus.filters.filter import Batch, Filter, ReadExamples, Verdict, no_reasons
-from fromscratch.corpus.metrics import Metric
+from fromscratch.corpus.kernels.metrics import Metric
 
 if TYPE_CHECKING:
-    from fromscratch.corpus.phrases import PhraseSet
+    from fromscratch.corpus.kernels.phrases import PhraseSet
 
 __all__ = ["SOBER", "Words"]
 
@@ -75,7 +75,7 @@ class Words(Filter):
 
     def judge(self, batch: Batch) -> Verdict:
         """`listed_words`, with how many there are and some of them. Code is not looked at."""
-        from fromscratch.corpus.phrases import find_phrases
+        from fromscratch.corpus.kernels.phrases import find_phrases
 
         phrases, listed = _compiled(self, batch.models)
         matches = find_phrases(batch.texts, phrases)
@@ -99,7 +99,7 @@ class Words(Filter):
 @lru_cache(maxsize=4)
 def _compiled(settings: Words, models: Path) -> "tuple[PhraseSet, NDArray[np.bool_]]":
     """All phrases, once in a process, and which of them count."""
-    from fromscratch.corpus.phrases import compile_phrases
+    from fromscratch.corpus.kernels.phrases import compile_phrases
 
     files = [LISTS / f"naughty_{language}.json" for language in settings.built_in]
     words = [word for file in files for word in json.loads(file.read_text(encoding="utf-8"))]

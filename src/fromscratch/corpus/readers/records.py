@@ -9,7 +9,7 @@ from typing import IO, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fromscratch.corpus.encodings import sniff_encoding
+from fromscratch.corpus.extraction.encodings import sniff_encoding
 from fromscratch.corpus.readers.page import Page, Reading, Span, Unreadable
 from fromscratch.corpus.readers.streams import TooLarge, read_whole
 from fromscratch.corpus.sources import (

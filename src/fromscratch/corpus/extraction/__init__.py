@@ -1,0 +1,1 @@
+"""Raw pages to text: encodings, and the main content of HTML."""

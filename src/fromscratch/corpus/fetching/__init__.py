@@ -1,0 +1,1 @@
+"""Pinned packages, got by the package client of the user."""

@@ -1,0 +1,1 @@
+"""Compiled passes over Arrow buffers of text: what the filters measure, find and cut."""

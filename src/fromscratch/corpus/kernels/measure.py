@@ -1,0 +1,516 @@
+"""The measuring kernel: one compiled pass over Arrow's string buffers yields every metric of every document.
+
+A document is decoded once into code points; what follows walks over these, its words and its lines. The definitions
+stand in `metrics.py`; tests/corpus/test_kernels.py has them again in plain Python and compares. All of it stays in one
+file, because numba reuses its machine code until the file of the function that is called first changes.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from fromscratch.corpus.kernels.characters import (
+    BASE64,
+    BULLET,
+    CODE_SYMBOL,
+    COMMON_HAN,
+    DIGIT,
+    GARBLED,
+    HAN,
+    KANA,
+    LETTER,
+    SENTENCE_END,
+    SENTENCE_STOP,
+    SPACE,
+    TABLE_END,
+)
+from fromscratch.corpus.kernels.metrics import Metric
+
+__all__ = [
+    "GRAM_FACTOR",
+    "HASH_FACTOR",
+    "HASH_START",
+    "Classes",
+    "Lower",
+    "class_of",
+    "decode",
+    "kernel",
+    "lower_of",
+    "measure",
+    "spread",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+Points = NDArray[np.int32]  # a text as code points
+Places = NDArray[np.int32]  # where its words begin, or end
+Hashes = NDArray[np.uint64]  # of its words; 64 bits, so that two words in one document do not meet by chance
+Row = NDArray[np.float32]  # its metrics
+Classes = NDArray[np.uint16]
+Lower = NDArray[np.int32]
+
+METRICS = len(Metric)
+SHORT_LINE_CHARACTERS = 30  # FineWeb
+MENU_LINES = 5
+ENCODED_RUN_CHARACTERS = 64  # StarCoder 2
+ENCODED_BYTES = 8  # StarCoder 2
+
+HASH_START = np.uint64(0xCBF29CE484222325)  # FNV-1a, over code points instead of bytes
+HASH_FACTOR = np.uint64(0x100000001B3)
+GRAM_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+
+
+def points_of(text: str) -> Points:
+    return np.array([ord(character) for character in text], np.int32)
+
+
+# Numba compiles these in as constants.
+STOP_WORDS = np.array(  # Gopher's, each of up to four letters as one number
+    [int.from_bytes(word) for word in (b"the", b"be", b"to", b"of", b"and", b"that", b"have", b"with")]
+)
+STOP_WORD_STARTS = np.array([chr(point) in "bothawBOTHAW" for point in range(0x80)])
+LOREM_IPSUM = points_of("lorem ipsum")
+HTTP, HTTPS, WWW = points_of("http://"), points_of("https://"), points_of("www.")
+# ASCII characters where an address or the filler text may begin, and braces: others are passed over at once.
+WATCHED = np.array([chr(point) in "HhWwLl{}" for point in range(0x80)])
+# What characters are counted by: the classes below SENTENCE_END, and in that one's place CODE_SYMBOL.
+CODE_SYMBOL_SHIFT = (CODE_SYMBOL // SENTENCE_END).bit_length() - 1  # its bit, next to those that are counted
+COUNTED, COUNTED_KINDS = SENTENCE_END - 1, 2 * SENTENCE_END
+ELLIPSIS, FULL_STOP, NUMBER_SIGN, LINE_FEED = 0x2026, 0x2E, 0x23, 0x0A
+
+
+def kernel(function: F) -> F:
+    """Compile on first call, without the interpreter lock, and keep the machine code on disk.
+
+    It lies beside the module or else in the user's cache folder; where neither can be written, each process compiles
+    anew.
+    """
+    try:
+        return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    except RuntimeError:
+        return cast(F, numba.njit(nogil=True, error_model="numpy")(function))
+
+
+@kernel
+def measure(data: NDArray[np.uint8], offsets: NDArray[np.int64], classes: Classes, lower: Lower) -> NDArray[np.float32]:
+    """Metrics float32[documents, metrics] of the texts data[offsets[i]:offsets[i + 1]], each valid UTF-8.
+
+    ``classes`` and ``lower`` are the tables of `characters.character_tables`.
+    """
+    rows = np.zeros((len(offsets) - 1, METRICS), np.float32)
+    for document in range(len(offsets) - 1):
+        points = decode(data, offsets[document], offsets[document + 1])
+        measure_characters(points, classes, lower, rows[document])
+        starts, ends, hashes = measure_words(points, classes, lower, rows[document])
+        measure_lines(points, classes, rows[document])
+        measure_grams(len(points), starts, ends, hashes, rows[document])
+    return rows
+
+
+@kernel
+def decode(data: NDArray[np.uint8], start: int, end: int) -> Points:
+    """Code points of data[start:end], which is valid UTF-8 as Arrow promises."""
+    points = np.empty(end - start, np.int32)
+    count = 0
+    at = start
+    while at < end:
+        byte = np.int32(data[at])
+        if byte < 0x80:
+            points[count] = byte
+            at += 1
+        elif byte < 0xE0:
+            points[count] = ((byte & 0x1F) << 6) | (data[at + 1] & 0x3F)
+            at += 2
+        elif byte < 0xF0:
+            points[count] = ((byte & 0x0F) << 12) | ((data[at + 1] & 0x3F) << 6) | (data[at + 2] & 0x3F)
+            at += 3
+        else:
+            high = ((byte & 0x07) << 18) | ((data[at + 1] & 0x3F) << 12)
+            points[count] = high | ((data[at + 2] & 0x3F) << 6) | (data[at + 3] & 0x3F)
+            at += 4
+        count += 1
+    return points[:count]
+
+
+@kernel
+def class_of(classes: Classes, point: int) -> int:
+    """The class bits of a code point; beyond the table lie Han characters, then marks, then private planes."""
+    if point < TABLE_END:
+        return int(classes[point])
+    if point < 0x40000:
+        return HAN | LETTER
+    return GARBLED if point >= 0xF0000 else 0
+
+
+@kernel
+def lower_of(lower: Lower, point: int) -> int:
+    return int(lower[point]) if point < TABLE_END else point
+
+
+@kernel
+def spread(value: np.uint64) -> np.uint64:
+    """The finaliser of SplitMix64: every bit of the value reaches all bits of the result."""
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
+
+
+@kernel
+def slot_of(keys: Hashes, key: np.uint64) -> int:
+    """Where ``key`` is, or belongs, in an open hash table whose length is a power of two; 0 marks an empty slot."""
+    mask = np.uint64(len(keys) - 1)
+    slot = spread(key) & mask
+    while keys[slot] != 0 and keys[slot] != key:
+        slot = (slot + np.uint64(1)) & mask
+    return int(slot)
+
+
+@kernel
+def hash_table(entries: int) -> Hashes:
+    """An empty table that is at most half full with this many entries."""
+    size = 4
+    while size < 2 * entries:
+        size *= 2
+    return np.zeros(size, np.uint64)
+
+
+@kernel
+def add(keys: Hashes, key: np.uint64) -> bool:
+    """Put ``key`` into the table; true if it was there before."""
+    slot = slot_of(keys, key)
+    known = bool(keys[slot] == key)
+    keys[slot] = key
+    return known
+
+
+@kernel
+def share(part: float, whole: float) -> float:
+    return part / whole if whole > 0 else 0.0
+
+
+@kernel
+def matches(points: Points, at: int, lower: Lower, pattern: Points) -> bool:
+    """Whether the text goes on with ``pattern`` at this place, whatever the case."""
+    if at + len(pattern) > len(points):
+        return False
+    for offset in range(len(pattern)):  # noqa: SIM110 (numba has no generators)
+        if lower_of(lower, points[at + offset]) != pattern[offset]:
+            return False
+    return True
+
+
+@kernel
+def begins_address(points: Points, at: int, lower: Lower) -> bool:
+    letter = lower_of(lower, points[at])
+    if letter == HTTP[0]:
+        return matches(points, at, lower, HTTP) or matches(points, at, lower, HTTPS)
+    return letter == WWW[0] and matches(points, at, lower, WWW)
+
+
+@kernel
+def is_mojibake(first: int, second: int) -> bool:
+    """UTF-8 read as Latin-1 or Windows-1252: Â or Ã before a continuation byte, or â before the euro sign."""
+    if first == 0xC2 or first == 0xC3:
+        return 0x80 <= second < 0xC0 or 0x2013 <= second <= 0x203A or second == 0x20AC or second == 0x2122
+    return first == 0xE2 and second == 0x20AC
+
+
+@kernel
+def measure_characters(points: Points, classes: Classes, lower: Lower, row: Row) -> None:
+    of_kind = np.zeros(COUNTED_KINDS, np.int32)  # how many characters there are of each combination of classes
+    mojibake = in_addresses = braces = lorem = 0
+    address = False
+    for at in range(len(points)):
+        point = points[at]
+        kind = class_of(classes, point)
+        of_kind[kind & COUNTED | (kind & CODE_SYMBOL) >> CODE_SYMBOL_SHIFT] += 1
+        if point < 0x80:
+            if WATCHED[point]:
+                braces += point == 0x7B or point == 0x7D
+                lorem += (point | 0x20) == LOREM_IPSUM[0] and matches(points, at, lower, LOREM_IPSUM)
+                address = address or begins_address(points, at, lower)
+        elif point <= 0xE2 and at + 1 < len(points) and is_mojibake(point, points[at + 1]):
+            mojibake += 2
+        if address:
+            address = not kind & (SPACE | HAN | KANA) and point != 0x3C and point != 0x3E  # < and > end one
+            in_addresses += address
+    letters = count_of(of_kind, LETTER)
+    digits = count_of(of_kind, DIGIT)
+    visible = len(points) - count_of(of_kind, SPACE)
+    han = count_of(of_kind, HAN)
+    row[Metric.CHARACTERS] = len(points)
+    row[Metric.HAN_SHARE] = share(han, letters)
+    row[Metric.KANA_SHARE] = share(count_of(of_kind, KANA), letters)
+    row[Metric.COMMON_HAN_SHARE] = share(count_of(of_kind, COMMON_HAN), han) if han else 1.0
+    row[Metric.LETTER_SHARE] = share(letters, visible)
+    row[Metric.DIGIT_SHARE] = share(digits, visible)
+    row[Metric.ALPHANUMERIC_SHARE] = share(letters + digits, len(points))
+    row[Metric.CODE_SYMBOL_SHARE] = share(count_of(of_kind, SENTENCE_END), visible)
+    row[Metric.GARBLED_SHARE] = min(share(count_of(of_kind, GARBLED) + mojibake, len(points)), 1.0)
+    row[Metric.URL_SHARE] = share(in_addresses, len(points))
+    row[Metric.CURLY_BRACES] = braces
+    row[Metric.LOREM_IPSUM] = lorem
+
+
+@kernel
+def count_of(of_kind: NDArray[np.int32], wanted: int) -> int:
+    """How many characters are of a class, given the counts of all combinations."""
+    count = 0
+    for kind in range(len(of_kind)):
+        if kind & wanted:
+            count += of_kind[kind]
+    return count
+
+
+@kernel
+def measure_words(points: Points, classes: Classes, lower: Lower, row: Row) -> tuple[Places, Places, Hashes]:
+    """Starts, ends and hashes of the words; punctuation beside a Han character belongs to that character's word."""
+    starts, ends = np.empty(len(points), np.int32), np.empty(len(points), np.int32)
+    hashes = np.empty(len(points), np.uint64)
+    words = alphabetic = characters = number_signs = ellipses = dots = stop_words = sentences = 0
+    begun = core = 0  # core: what the word has so far, HAN, or LETTER for other letters and digits, or 0
+    hashed = HASH_START
+    in_word = False
+    some = every = 0  # the classes that some character of the word has, and those that every one has
+    stopped = closed = False  # stopped: after a full stop or the like; closed: whatever follows
+    following = 0
+    while following <= len(points):
+        at, following = following, following + 1
+        point = points[at] if at < len(points) else LINE_FEED
+        kind = class_of(classes, point)
+        is_space = (kind & SPACE) != 0
+        kind_core = HAN if kind & HAN else LETTER if kind & (LETTER | DIGIT) else 0
+        if in_word and (is_space or (core and kind_core and HAN in (core, kind_core))):
+            starts[words], ends[words], hashes[words] = begun, at, hashed
+            words += 1
+            characters += at - begun
+            alphabetic += (some & LETTER) != 0
+            if at - begun <= 4 or not every & LETTER:  # no stop word has more letters
+                stop_words |= stop_word_bit(points, begun, at, classes, lower)
+            in_word = False
+        if kind & SENTENCE_STOP:
+            stopped, closed = True, closed or point > 0x7F
+        elif stopped:
+            sentences += closed or is_space or kind_core == HAN
+            stopped = closed = False
+        if is_space:
+            dots = 0
+            continue
+        if not in_word:
+            in_word, begun, core, hashed, some, every = True, at, 0, HASH_START, 0, LETTER
+        core = kind_core or core
+        some, every = some | kind, every & kind
+        hashed = (hashed ^ np.uint64(point)) * HASH_FACTOR
+        number_signs += point == NUMBER_SIGN
+        dots = dots + 1 if point == FULL_STOP else 0
+        if dots == 3 or point == ELLIPSIS:
+            ellipses += 1
+            dots = 0
+        if kind_core == LETTER:  # more letters and digits change nothing but the hash: most of a text is these
+            while following < len(points):
+                kind = class_of(classes, points[following])
+                if not kind & (LETTER | DIGIT) or kind & HAN:
+                    break
+                some, every = some | kind, every & kind
+                hashed = (hashed ^ np.uint64(points[following])) * HASH_FACTOR
+                following += 1
+    row[Metric.WORDS] = words
+    row[Metric.MEAN_WORD_CHARACTERS] = share(characters, words)
+    row[Metric.SYMBOL_WORD_RATIO] = share(max(number_signs, ellipses), words)
+    row[Metric.ALPHABETIC_WORD_SHARE] = share(alphabetic, words)
+    row[Metric.WORDS_PER_SENTENCE] = words / (sentences + 1)
+    for bit in range(8):
+        row[Metric.STOP_WORDS] += (stop_words >> bit) & 1
+    return starts[:words], ends[:words], hashes[:words]
+
+
+@kernel
+def stop_word_bit(points: Points, start: int, end: int, classes: Classes, lower: Lower) -> int:
+    """1 << its number in STOP_WORDS if the word, without what stands around its letters, is a stop word, else 0."""
+    while start < end and not class_of(classes, points[start]) & LETTER:
+        start += 1
+    while end > start and not class_of(classes, points[end - 1]) & LETTER:
+        end -= 1
+    if 2 <= end - start <= 4 and points[start] < 0x80 and STOP_WORD_STARTS[points[start]]:
+        packed = 0
+        for at in range(start, end):
+            if points[at] >= 0x80:
+                return 0
+            packed = packed << 8 | lower_of(lower, points[at])
+        for number in range(len(STOP_WORDS)):
+            if STOP_WORDS[number] == packed:
+                return 1 << number
+    return 0
+
+
+@kernel
+def measure_lines(points: Points, classes: Classes, row: Row) -> None:
+    lines = characters = longest = short = punctuated = ellipsis = bullets = encoded = 0
+    menus = run = run_characters = 0  # run: of short lines that end no sentence
+    paragraphs = paragraph_characters = 0
+    repeated = repeated_characters = repeated_paragraphs = repeated_paragraph_characters = 0
+    breaks = 0
+    for at in range(len(points)):
+        breaks += points[at] == LINE_FEED
+    seen_lines, seen_paragraphs = hash_table(breaks + 1), hash_table(breaks + 1)
+    paragraph = HASH_START
+    line_start = 0
+    for at in range(len(points) + 1):
+        if at < len(points) and points[at] != LINE_FEED:
+            continue
+        start, end = line_start, at
+        line_start = at + 1
+        while start < end and class_of(classes, points[start]) & SPACE:
+            start += 1
+        while end > start and class_of(classes, points[end - 1]) & SPACE:
+            end -= 1
+        length = end - start
+        if length:
+            hashed = hash_of(points, start, end)
+            lines += 1
+            characters += length
+            longest = max(longest, length)
+            short += length <= SHORT_LINE_CHARACTERS
+            ends_sentence = (class_of(classes, points[end - 1]) & SENTENCE_END) != 0
+            punctuated += ends_sentence
+            if length <= SHORT_LINE_CHARACTERS and not ends_sentence:
+                run += 1
+                run_characters += length
+                menus += run_characters if run == MENU_LINES else length if run > MENU_LINES else 0
+            else:
+                run = run_characters = 0
+            bullets += (class_of(classes, points[start]) & BULLET) != 0
+            ellipsis += ends_in_ellipsis(points, start, end)
+            encoded += length * is_encoded(points, start, end, classes)
+            if add(seen_lines, hashed):
+                repeated += 1
+                repeated_characters += length
+            paragraph = (paragraph ^ hashed) * GRAM_FACTOR
+            paragraph_characters += length
+        if paragraph_characters and (length == 0 or at == len(points)):
+            paragraphs += 1
+            if add(seen_paragraphs, paragraph):
+                repeated_paragraphs += 1
+                repeated_paragraph_characters += paragraph_characters
+            paragraph, paragraph_characters = HASH_START, 0
+    row[Metric.LINES] = lines
+    row[Metric.MEAN_LINE_CHARACTERS] = share(characters, lines)
+    row[Metric.MAX_LINE_CHARACTERS] = longest
+    row[Metric.SHORT_LINE_SHARE] = share(short, lines)
+    row[Metric.PUNCTUATED_LINE_SHARE] = share(punctuated, lines)
+    row[Metric.ELLIPSIS_LINE_SHARE] = share(ellipsis, lines)
+    row[Metric.BULLET_LINE_SHARE] = share(bullets, lines)
+    row[Metric.ENCODED_LINE_SHARE] = share(encoded, characters)
+    row[Metric.MENU_SHARE] = share(menus, characters)
+    row[Metric.DUPLICATE_LINE_SHARE] = share(repeated, lines)
+    row[Metric.DUPLICATE_LINE_CHARACTER_SHARE] = share(repeated_characters, len(points))
+    row[Metric.DUPLICATE_PARAGRAPH_SHARE] = share(repeated_paragraphs, paragraphs)
+    row[Metric.DUPLICATE_PARAGRAPH_CHARACTER_SHARE] = share(repeated_paragraph_characters, len(points))
+
+
+@kernel
+def hash_of(points: Points, start: int, end: int) -> np.uint64:
+    hashed = HASH_START
+    for at in range(start, end - 1, 2):  # by twos, since each product waits for the one before
+        hashed = (hashed ^ np.uint64(points[at]) ^ (np.uint64(points[at + 1]) << np.uint64(32))) * GRAM_FACTOR
+    if (end - start) & 1:
+        hashed = (hashed ^ np.uint64(points[end - 1])) * HASH_FACTOR
+    return hashed
+
+
+@kernel
+def ends_in_ellipsis(points: Points, start: int, end: int) -> bool:
+    if points[end - 1] == ELLIPSIS:
+        return True
+    dots = 0
+    while end - dots > start and points[end - dots - 1] == FULL_STOP:
+        dots += 1
+    return dots >= 3
+
+
+@kernel
+def is_encoded(points: Points, start: int, end: int, classes: Classes) -> bool:
+    """Whether a line has 64 characters of Base64 in a row, a sixteenth of them digits, or 8 bytes as \\x or 0x."""
+    bytes_ = 0
+    for at in range(start + 1, end):
+        bytes_ += (points[at] == 0x78) & ((points[at - 1] == 0x30) | (points[at - 1] == 0x5C))
+    if bytes_ >= ENCODED_BYTES:
+        return True
+    begin = start  # of a run, if it is one: from its end backwards, what is none is soon seen
+    while begin + ENCODED_RUN_CHARACTERS <= end:
+        at = begin + ENCODED_RUN_CHARACTERS - 1
+        digits = 0
+        while at >= begin and class_of(classes, points[at]) & BASE64:
+            digits += (class_of(classes, points[at]) & DIGIT) != 0
+            at -= 1
+        if at < begin:
+            at = begin + ENCODED_RUN_CHARACTERS
+            while digits * 16 < at - begin and at < end and class_of(classes, points[at]) & BASE64:
+                digits += (class_of(classes, points[at]) & DIGIT) != 0
+                at += 1
+            if digits * 16 >= at - begin:
+                return True
+        begin = at + 1
+    return False
+
+
+@kernel
+def measure_grams(characters: int, starts: Places, ends: Places, hashes: Hashes, row: Row) -> None:
+    """Shares of the most frequent word n-gram for n = 2, 3, 4, of equally frequent ones the longest; and shares of
+    n-grams seen before for n = 5 to 10, of which a repeated one is stepped over whole, so that nothing counts twice.
+
+    An n-gram can be repeated only if the shorter one that it begins with is: each length looks at what the one before
+    has left, which of prose is a tenth after 4-grams.
+    """
+    grams = hashes.copy()
+    left, slots = np.arange(len(hashes), dtype=np.int32), np.empty(len(hashes), np.int32)
+    count = len(hashes)
+    for length in range(2, 5):
+        keys = hash_table(count)
+        counts = np.zeros(len(keys), np.int32)
+        most, covered = 1, 0
+        for number in range(count):
+            at = left[number]
+            if at + length > len(hashes):
+                count = number  # the last few, with too few words after them
+                break
+            grams[at] = grams[at] * GRAM_FACTOR + hashes[at + length - 1]
+            slot = slot_of(keys, grams[at])
+            keys[slot] = grams[at]
+            counts[slot] += 1
+            slots[number] = slot
+            if counts[slot] > 1 and counts[slot] >= most:
+                here = counts[slot] * (ends[at + length - 1] - starts[at])
+                covered = here if counts[slot] > most else max(covered, here)
+                most = counts[slot]
+        row[Metric.TOP_2_GRAM_SHARE + length - 2] = min(share(covered, characters), 1.0)
+        repeated = 0
+        for number in range(count):
+            if counts[slots[number]] > 1:
+                left[repeated] = left[number]
+                repeated += 1
+        count = repeated
+    measure_duplicate_grams(characters, starts, ends, hashes, grams, left[:count], row)
+
+
+@kernel
+def measure_duplicate_grams(
+    characters: int, starts: Places, ends: Places, hashes: Hashes, grams: Hashes, left: Places, row: Row
+) -> None:
+    """The second half of ``measure_grams``: ``left`` are the places of repeated 4-grams, whose hashes are ``grams``."""
+    for length in range(5, 11):
+        keys = hash_table(len(left))
+        repeated = free = 0
+        for at in left:
+            if at + length > len(hashes):
+                break
+            grams[at] = grams[at] * GRAM_FACTOR + hashes[at + length - 1]
+            if at >= free and add(keys, grams[at]):
+                for word in range(at, at + length):
+                    repeated += ends[word] - starts[word]
+                free = at + length
+        row[Metric.DUPLICATE_5_GRAM_SHARE + length - 5] = share(repeated, characters)
+        if not repeated:  # nor is any longer one repeated
+            return

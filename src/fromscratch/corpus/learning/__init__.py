@@ -1,0 +1,1 @@
+"""Models that filters learn from examples, and the lists that they know without."""

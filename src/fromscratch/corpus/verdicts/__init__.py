@@ -1,0 +1,1 @@
+"""Reading verdicts back: one document explained, some sampled, two runs compared."""
