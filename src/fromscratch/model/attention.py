@@ -5,6 +5,8 @@ H query head · G key/value head · K head width · A = H, or 1 where all heads 
 X = B·G keys and values · R = H / G query heads that share them · Q query of a block · M = R·Q
 """
 
+from itertools import accumulate, pairwise
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -31,9 +33,11 @@ def causal_attention(query_BTHK: Tensor, key_BTGK: Tensor, value_BTGK: Tensor) -
 
 def attention_within(documents: Documents, query_BTHK: Tensor, key_BTGK: Tensor, value_BTGK: Tensor) -> Tensor:
     """Causal attention of each document to itself, one after another: exact, and only the products that it takes."""
-    lengths = documents.lengths()
-    parts = zip(*(torch.split(each.flatten(0, 1), lengths) for each in (query_BTHK, key_BTGK, value_BTGK)), strict=True)
-    mixed = [causal_attention(*(each.unsqueeze(0) for each in part)).squeeze(0) for part in parts]
+    query_NHK, key_NGK, value_NGK = query_BTHK.flatten(0, 1), key_BTGK.flatten(0, 1), value_BTGK.flatten(0, 1)
+    mixed = []
+    for start, end in pairwise(accumulate(documents.lengths(), initial=0)):
+        here = slice(start, end)
+        mixed.append(causal_attention(query_NHK[None, here], key_NGK[None, here], value_NGK[None, here])[0])
     return torch.cat(mixed).view(query_BTHK.shape)
 
 

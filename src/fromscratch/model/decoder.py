@@ -29,9 +29,8 @@ from fromscratch.model.settings import DecoderSettings, RotaryPositions
 
 __all__ = ["Decoder", "Place"]
 
-ONE_BY_ONE = (
-    "cpu",
-)  # devices on which packed documents are attended to one after another; a mask parts them elsewhere
+# Devices on which packed documents are attended to one after another; a mask parts them elsewhere.
+ONE_BY_ONE = ("cpu",)
 
 
 @dataclass
@@ -94,6 +93,8 @@ class Decoder(nn.Module):
         x_BTD: Tensor = self.embedding(tokens_BT)
         positions_PT = torch.arange(T, device=x_BTD.device).unsqueeze(0) if cache is None else cache.next_positions(T)
         documents = None if documents_BT is None else documents_in(documents_BT)
+        if documents is not None:
+            positions_PT = positions_PT.expand(documents.positions.shape)
         own_positions_PT = positions_PT if documents is None else documents.positions
         if self.position_embedding is not None:
             x_BTD = x_BTD + self.position_embedding(own_positions_PT)

@@ -21,7 +21,7 @@ def measured_flops_per_second(device: torch.device, dtype: torch.dtype) -> float
 
 def _seconds(one: torch.Tensor, two: torch.Tensor) -> float:
     if one.is_cuda:
-        begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         begun.record()
         one @ two
         ended.record()

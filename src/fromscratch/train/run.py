@@ -18,7 +18,6 @@ from fromscratch.model.decoder import Decoder
 from fromscratch.model.device import choose_device
 from fromscratch.model.files import WEIGHTS, save_model
 from fromscratch.optim.build import build_optimizer
-from fromscratch.train.compile import compile_where_it_pays
 from fromscratch.train.loop import Batch, training_steps
 from fromscratch.train.recovery import Position, Recovery
 from fromscratch.train.settings import LoopSettings
@@ -49,7 +48,6 @@ def train_to_end(
     with stop_at_safe_point() as stop:
         if (facts := _finished_before(folder, workplace, label)) is None:
             decoder.to(choose_device(workplace.machine)).train()
-            compile_where_it_pays(decoder, settings.compile, batches(0)[0].numel(), settings.steps)
             state = TrainState(decoder, build_optimizer(settings.optimizer, decoder.named_parameters()))
             recovery = Recovery(checkpoints, label, workplace.ledger, settings.keep_checkpoints, position)
             recovery.resume(state)

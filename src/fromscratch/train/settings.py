@@ -38,9 +38,6 @@ class LoopSettings(Settings):
     precision: Literal["fp32", "bf16"] = "bf16"
     """`bf16` runs products in bfloat16; weights and optimiser state stay in fp32."""
 
-    compile: Literal["auto", "always", "never"] = "auto"
-    """Whether steps are compiled; `auto` does where the run is long enough to win back twice what compiling costs."""
-
     checkpoint_every_steps: int = Field(default=200, gt=0)
     """Steps between two checkpoints; at most this much is done again after a crash."""
 
@@ -69,6 +66,9 @@ class PretrainSettings(LoopSettings):
     attend: Literal["window", "document"] = "window"
     """Whether a position sees all before it in its sequence, or only what is of its own document (arXiv 2407.21783,
     section 3.2, which found it to matter for long sequences)."""
+
+    compile: Literal["auto", "always", "never"] = "auto"
+    """Whether steps are compiled; `auto` does where the run is long enough to win back twice what compiling costs."""
 
     mixture: dict[str, Annotated[float, Field(ge=0)]] | None = None
     """Share of the tokens by group such as `en/technical`, by `en/*` or by language; as found when absent."""
