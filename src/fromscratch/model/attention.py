@@ -2,7 +2,7 @@
 
 B batch · T position · S position of a key · P = B, or 1 where all rows stand at the same positions
 H query head · G key/value head · K head width · A = H, or 1 where all heads have the same term
-X = B·G keys and values · R = H / G query heads that share them · Q query of a block · M = R·Q
+X = B·G keys and values · R = H / G query heads that share them · Q query of a block · M = R·Q · N = B·T
 """
 
 from itertools import accumulate, pairwise
