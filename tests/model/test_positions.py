@@ -82,7 +82,7 @@ def test_scores_by_distance_are_those_of_the_formula(kind: str) -> None:
         for parameter in attention.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
     x_BTD = torch.randn(1, 11, 32, generator=generator)
-    place = decoder._place(torch.arange(11).unsqueeze(0), None, torch.float32)
+    place = decoder._place(torch.arange(11).unsqueeze(0), None, None, torch.float32)
     expected = scored(attention, decoder.settings, x_BTD[0].double())
     torch.testing.assert_close(attention(x_BTD, place, None)[0].double(), expected, atol=1e-5, rtol=1e-5)
 

@@ -69,6 +69,7 @@ def test_suffixes_of_local_tensors_hold_in_training_and_generation() -> None:
     with watching(found, checked):
         decoder.loss(*recollections(3, QUERIES_PER_BLOCK + 5)).backward()
         decoder(recollections(3, 9)[0])
+        decoder.loss(*recollections(2, 7), documents_BT=torch.arange(7).div(3).long().expand(2, 7))
         sampling = Sampling(max_tokens=4, repetition_penalty=1.1, top_k=9)
         generate_batch(decoder, [[1, 2, 3], [4]], sampling=sampling, stop=frozenset({7}), seed=0)
     assert found == []

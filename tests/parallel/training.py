@@ -40,6 +40,7 @@ class Trial:
     optimizer: Optimizer = field(default=ADAMW, hash=False)
     precision: str = "fp32"
     micro_batch_sequences: int | None = None
+    document_end: int | None = None
     end: int = 20
     read: Path | None = None
     write: Path | None = None
@@ -70,6 +71,7 @@ def train(trial: Trial, workplace: Workplace, ranks: Ranks) -> dict[str, Any]:
     )
     shape = DecoderSettings(**{**SHAPE, **trial.shape})
     decoder = lay_out(shape, VOCABULARY, ranks, torch.device("cpu"), settings.precision, partial(initialise, seed=0))
+    decoder.document_end = trial.document_end
     state = _fresh_state(decoder, settings, ranks)
     if trial.read is not None:
         Recovery(trial.read, "test", workplace.ledger, 1, lambda _: {}, ranks).resume(state)

@@ -91,3 +91,10 @@ def test_sequences_longer_than_the_context_are_refused(tmp_path: Path, tokens: A
     with pytest.raises(FromScratchError) as refused:
         run(tmp_path, tokens, SETTINGS.model_copy(update={"sequence_tokens": 17}))
     assert refused.value.message == "`pretrain.sequence_tokens` = 17 is longer than `model.context_tokens` = 16"
+
+
+def test_attention_within_documents_is_a_setting(tmp_path: Path, tokens: Artifact) -> None:
+    across = run(tmp_path / "across", tokens)
+    within = run(tmp_path / "within", tokens, SETTINGS.model_copy(update={"attend": "document"}))
+    weights = [load_model(each.path).embedding.weight for each in (across, within)]
+    assert not torch.equal(*weights)

@@ -2,16 +2,19 @@
 
 B batch · T position · S position of a key · P = B, or 1 where all rows stand at the same positions
 H query head · G key/value head · K head width · A = H, or 1 where all heads have the same term
-X = B·G keys and values · R = H / G query heads that share them · Q query of a block · M = R·Q
+X = B·G keys and values · R = H / G query heads that share them · Q query of a block · M = R·Q · N = B·T
 """
+
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fromscratch.model.documents import Documents
 from fromscratch.model.tiling import BLOCKWISE_TOKENS, QUERIES_PER_BLOCK
 
-__all__ = ["biased_attention", "causal_attention"]
+__all__ = ["attention_within", "biased_attention", "causal_attention"]
 
 
 def causal_attention(query_BTHK: Tensor, key_BTGK: Tensor, value_BTGK: Tensor) -> Tensor:
@@ -26,6 +29,16 @@ def causal_attention(query_BTHK: Tensor, key_BTGK: Tensor, value_BTGK: Tensor) -
         enable_gqa=True,
     )
     return y_BHTK.transpose(1, 2)
+
+
+def attention_within(documents: Documents, query_BTHK: Tensor, key_BTGK: Tensor, value_BTGK: Tensor) -> Tensor:
+    """Causal attention of each document to itself, one after another: exact, and only the products that it takes."""
+    query_NHK, key_NGK, value_NGK = query_BTHK.flatten(0, 1), key_BTGK.flatten(0, 1), value_BTGK.flatten(0, 1)
+    mixed = []
+    for start, end in pairwise(accumulate(documents.lengths(), initial=0)):
+        here = slice(start, end)
+        mixed.append(causal_attention(query_NHK[None, here], key_NGK[None, here], value_NGK[None, here])[0])
+    return torch.cat(mixed).view(query_BTHK.shape)
 
 
 def _blockwise(query_BTHK: Tensor, key_BTGK: Tensor, value_BTGK: Tensor) -> Tensor:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fromscratch.model.attention import biased_attention, causal_attention
+from fromscratch.model.attention import attention_within, biased_attention, causal_attention
 from fromscratch.model.cache import KeyValueCache, LayerCache
+from fromscratch.model.documents import Documents, documents_in, ended_by
 from fromscratch.model.loss import cross_entropy
 from fromscratch.model.positions import (
     Rotation,
@@ -28,19 +29,24 @@ from fromscratch.model.settings import DecoderSettings, RotaryPositions
 
 __all__ = ["Decoder", "Place"]
 
+# Devices on which packed documents are attended to one after another; a mask parts them elsewhere.
+ONE_BY_ONE = ("cpu",)
+
 
 @dataclass
 class Place:
     """Where the tokens at hand stand, as every layer needs it; computed once for all of them."""
 
     positions: Tensor
-    """[P, T]."""
+    """[P, T], counted from the beginning of the row."""
     turn: Rotation | None
     """Of queries and keys, with rotary positions."""
     bias: Tensor | None
     """What is added to scores [P, H or 1, T, S]; None where each position sees all before it, and nothing is added."""
     distances: Tensor | None
     """Sinusoids [R, D] of the distances 0, 1, …, with relative positions."""
+    documents: Documents | None
+    """The documents that attention stays within, where there are any and ``bias`` does not hide them."""
 
 
 class Decoder(nn.Module):
@@ -61,6 +67,8 @@ class Decoder(nn.Module):
         # The last of post-placed norms has normalised the stream already.
         self.final_norm = _norm(settings) if settings.norm_placement != "post" else None
         self.head = nn.Linear(settings.width, vocabulary, bias=False) if settings.head == "untied" else None
+        self.document_end: int | None = None
+        """The token that ends a document, where ``loss`` is to keep attention within documents."""
 
     @property
     def head_weight(self) -> Tensor:
@@ -71,20 +79,28 @@ class Decoder(nn.Module):
         """Logits [B, T, V] of the token after each position."""
         return functional.linear(self.hidden(tokens_BT, cache), self.head_weight)
 
-    def hidden(self, tokens_BT: Tensor, cache: KeyValueCache | None = None) -> Tensor:
+    def hidden(
+        self, tokens_BT: Tensor, cache: KeyValueCache | None = None, documents_BT: Tensor | None = None
+    ) -> Tensor:
         """What the head multiplies: the normalised hidden states [B, T, D] of tokens [B, T].
 
         With a cache the tokens follow what each of its rows has read, and it is extended by them; without one they
-        start at position 0.
+        start at position 0. ``documents_BT`` numbers the documents that stand one after another in a row: each is then
+        read as if it stood alone, with positions of its own (arXiv 2107.02027, section 3.2).
         """
+        assert cache is None or documents_BT is None, "what a cache holds is one document"
         T = tokens_BT.shape[1]
         x_BTD: Tensor = self.embedding(tokens_BT)
         positions_PT = torch.arange(T, device=x_BTD.device).unsqueeze(0) if cache is None else cache.next_positions(T)
+        documents = None if documents_BT is None else documents_in(documents_BT)
+        if documents is not None:
+            positions_PT = positions_PT.expand(documents.positions.shape)
+        own_positions_PT = positions_PT if documents is None else documents.positions
         if self.position_embedding is not None:
-            x_BTD = x_BTD + self.position_embedding(positions_PT)
+            x_BTD = x_BTD + self.position_embedding(own_positions_PT)
         elif self.settings.positions.kind == "sinusoidal":
-            x_BTD = x_BTD + sinusoids(positions_PT, self.settings.width)
-        place = self._place(positions_PT, cache, compute_dtype(x_BTD))
+            x_BTD = x_BTD + sinusoids(own_positions_PT, self.settings.width)
+        place = self._place(positions_PT, cache, documents, compute_dtype(x_BTD))
         for index, layer in enumerate(self.layers):
             x_BTD = layer(x_BTD, place, None if cache is None else cache.layer(index, positions_PT))
         if cache is not None:
@@ -94,30 +110,41 @@ class Decoder(nn.Module):
         normed_BTD: Tensor = self.final_norm(x_BTD)
         return normed_BTD
 
-    def _place(self, positions_PT: Tensor, cache: KeyValueCache | None, dtype: torch.dtype) -> Place:
+    def _place(
+        self, positions_PT: Tensor, cache: KeyValueCache | None, documents: Documents | None, dtype: torch.dtype
+    ) -> Place:
         settings = self.settings
         S = positions_PT.shape[1] if cache is None else cache.end_after(positions_PT.shape[1])
-        place = Place(positions_PT, None, None, None)
+        place = Place(positions_PT, None, None, None, documents)
         if isinstance(settings.positions, RotaryPositions):
-            place.turn = rotation(positions_PT, settings.key_width, settings.positions, dtype)
+            own_positions_PT = positions_PT if documents is None else documents.positions
+            place.turn = rotation(own_positions_PT, settings.key_width, settings.positions, dtype)
         elif settings.positions.kind == "relative":
             # No key is further away than the first one is from the last query.
-            place.distances = sinusoids(torch.arange(S, device=positions_PT.device), settings.width)
+            place.distances = sinusoids(torch.arange(S, device=positions_PT.device), settings.width).to(dtype)
         narrow = settings.window_tokens is not None and settings.window_tokens < S
-        if cache is not None or narrow or settings.positions.kind in ("alibi", "relative"):
+        one_by_one = documents is None or positions_PT.device.type in ONE_BY_ONE
+        if cache is not None or narrow or settings.positions.kind in ("alibi", "relative") or not one_by_one:
             place.bias = unseen(positions_PT, S, settings.window_tokens)
+        if place.bias is not None and documents is not None:
+            place.bias = place.bias.masked_fill(documents.apart.unsqueeze(1), -torch.inf)
         if settings.positions.kind == "alibi" and place.bias is not None:
             distance_PTS = positions_PT.unsqueeze(-1) - torch.arange(S, device=positions_PT.device)
             slope_H11 = alibi_slopes(settings.heads, positions_PT.device).view(-1, 1, 1)
             place.bias = place.bias - slope_H11 * distance_PTS.unsqueeze(1)
         return place
 
-    def loss(self, tokens_BT: Tensor, targets_BT: Tensor, *, z_loss: float = 0.0) -> Tensor:
+    def loss(
+        self, tokens_BT: Tensor, targets_BT: Tensor, *, z_loss: float = 0.0, documents_BT: Tensor | None = None
+    ) -> Tensor:
         """Mean cross-entropy in nats over the targets that are not ``loss.IGNORED``, without holding all logits.
 
-        ``z_loss`` is added to it as in ``loss.cross_entropy``; the loss of no target at all is 0.
+        ``z_loss`` is added to it as in ``loss.cross_entropy``; the loss of no target at all is 0. Attention stays
+        within ``documents_BT``, or within those that end with ``document_end`` where that is set.
         """
-        hidden_ND = self.hidden(tokens_BT).flatten(0, 1)
+        if documents_BT is None and self.document_end is not None:
+            documents_BT = ended_by(tokens_BT, self.document_end)
+        hidden_ND = self.hidden(tokens_BT, documents_BT=documents_BT).flatten(0, 1)
         return cross_entropy(hidden_ND, self.head_weight, targets_BT.flatten(), z_loss)
 
 
@@ -223,7 +250,9 @@ class Attention(nn.Module):
         if self.distance is not None and bias_PATS is not None:
             query_BTHK, score_BHTS = self.distance(query_BTHK, place)
             bias_PATS = bias_PATS + score_BHTS
-        if bias_PATS is None:
+        if bias_PATS is None and place.documents is not None:
+            mixed_BTHK = attention_within(place.documents, query_BTHK, key_BTGK, value_BTGK)
+        elif bias_PATS is None:
             mixed_BTHK = causal_attention(query_BTHK, key_BTGK, value_BTGK)
         else:
             key_BSGK, value_BSGK = (key_BTGK, value_BTGK) if cache is None else cache.extended(key_BTGK, value_BTGK)
@@ -248,7 +277,7 @@ class DistanceScores(nn.Module):
     def forward(self, query_BTHK: Tensor, place: Place) -> tuple[Tensor, Tensor]:
         """The queries q + u, and the terms of the distances [B, H, T, S]."""
         assert place.distances is not None
-        distance_RHK = self.map(_for_products(place.distances)).unflatten(-1, self.position.shape)
+        distance_RHK = self.map(place.distances).unflatten(-1, self.position.shape)
         asking_BHTK = (query_BTHK + self.position.to(query_BTHK.dtype)).transpose(1, 2)
         score_BHTR = asking_BHTK @ distance_RHK.permute(1, 2, 0) / query_BTHK.shape[-1] ** 0.5
         score_BHTS = at_distances(score_BHTR, place.positions, distance_RHK.shape[0])

@@ -67,7 +67,7 @@ def _summed_loss_and_gradients(
         chunk = slice(start, start + length)
         hidden_CD, counted_C1, index_C1 = hidden_ND[chunk], counted_N1[chunk], index_N1[chunk]
         logit_CV = hidden_CD @ head_VD.T
-        share_CV = torch.softmax(logit_CV, 1, dtype=torch.float32)
+        share_CV = _shares(logit_CV)
         # The likeliest token's share cannot underflow, so it gives the log of the softmax's denominator exactly.
         normaliser_C1 = logit_CV.amax(1, keepdim=True) - share_CV.amax(1, keepdim=True).log()
         loss_C1 = normaliser_C1 - logit_CV.gather(1, index_C1) + z_loss * normaliser_C1.square()
@@ -82,3 +82,11 @@ def _summed_loss_and_gradients(
         if grad_head_VD is not None:
             grad_head_VD += grad_CV.T @ hidden_CD
     return total, grad_hidden_ND, grad_head_VD
+
+
+def _shares(logit_CV: Tensor) -> Tensor:
+    """The softmax in fp32. A CPU that converts within it, as a GPU does well, takes four times as long in bf16."""
+    if logit_CV.is_cuda or logit_CV.dtype == torch.float32:
+        return torch.softmax(logit_CV, 1, dtype=torch.float32)
+    wide_CV = logit_CV.float()
+    return torch.softmax(wide_CV, 1, out=wide_CV)

@@ -18,9 +18,10 @@ from fromscratch.model.settings import DecoderSettings
 from fromscratch.parallel.launch import work_together
 from fromscratch.parallel.lay_out import lay_out
 from fromscratch.parallel.layout import choose_layout, process_count, refuse_what_does_not_divide
-from fromscratch.parallel.mesh import Ranks
+from fromscratch.parallel.mesh import ALONE, Ranks
 from fromscratch.tokens.batches import BatchPlan
 from fromscratch.tokens.shards import read_index
+from fromscratch.train.compile import compile_where_it_pays
 from fromscratch.train.loop import Batch
 from fromscratch.train.run import train_to_end
 from fromscratch.train.settings import PretrainSettings
@@ -53,6 +54,11 @@ def pretrain(
     refuse_what_does_not_divide(
         layout, model, pretrain.batch_sequences, pretrain.sequence_tokens, pretrain.micro_batch_sequences
     )
+    if layout.pipeline > 1 and pretrain.attend == "document":
+        raise FromScratchError(
+            '`pretrain.attend` = "document" needs the tokens, which only the first stage of a pipeline has',
+            'set `machine.parallel.pipeline` = 1, or `pretrain.attend` = "window"',
+        )
     job = Pretraining(draft.folder, inputs["tokens"].path, seed, model, pretrain)
     facts = work_together(_train_together, job, workplace, layout)
     plan = job.plan()
@@ -89,6 +95,12 @@ def _train_together(job: Pretraining, workplace: Workplace, ranks: Ranks) -> dic
     decoder = lay_out(
         job.model, job.vocabulary, ranks, device, job.settings.precision, partial(initialise, seed=job.seed)
     )
+    settings = job.settings
+    if settings.attend == "document":
+        decoder.document_end = read_index(job.tokens)["end_of_document"]
+    if ranks is ALONE or device.type == "cuda":
+        tokens_per_step = settings.sequence_tokens * settings.batch_sequences
+        compile_where_it_pays(decoder, settings.compile, tokens_per_step, settings.steps)
 
     def batches(number: int) -> Batch:
         sequences = torch.from_numpy(plan.batch(number))

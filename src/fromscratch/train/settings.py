@@ -63,5 +63,12 @@ class PretrainSettings(LoopSettings):
     sequence_tokens: int = Field(gt=1)
     """Positions per sequence."""
 
+    attend: Literal["window", "document"] = "window"
+    """Whether a position sees all before it in its sequence, or only what is of its own document (arXiv 2407.21783,
+    section 3.2, which found it to matter for long sequences)."""
+
+    compile: Literal["auto", "always", "never"] = "auto"
+    """Whether steps are compiled; `auto` does where the run is long enough to win back twice what compiling costs."""
+
     mixture: dict[str, Annotated[float, Field(ge=0)]] | None = None
     """Share of the tokens by group such as `en/technical`, by `en/*` or by language; as found when absent."""
