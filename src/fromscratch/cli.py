@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except Stopped as stop:
         _complain(f"stopped by {stop}", "the same command goes on from here", label="stopped")
-        return 128 + stop.signal_number
+        return stop.exit_code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:  # the reader of our output has had enough

@@ -3,6 +3,8 @@
 import os
 import signal
 import time
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,6 +35,44 @@ def fail(how: str, _workplace: Workplace, ranks: Ranks) -> None:
     if ranks.number == 1 and how == "dies":
         os.kill(os.getpid(), signal.SIGKILL)
     ranks.highest(0)
+
+
+@dataclass(frozen=True)
+class Accident:
+    """What befalls a process in its first attempts, told apart by a file that each leaves in a folder."""
+
+    folder: Path
+    how: str
+    times: int = 1
+    rank: int = 0
+
+
+def step_with_accidents(accident: Accident, workplace: Workplace, ranks: Ranks) -> int:
+    """Twelve steps of a hundredth of a second; in the eighth something happens, and the attempt's number is told."""
+    number = ranks.told(len(list(accident.folder.iterdir())) if ranks.number == 0 else 0)
+    ranks.highest(0)
+    for step in range(12):
+        ranks.beat("step", step)
+        time.sleep(0.01)
+        if step == 7 and ranks.number == accident.rank:
+            (accident.folder / str(number)).touch()
+            if number < accident.times:
+                _meet(accident.how)
+        ranks.highest(0)
+    workplace.ledger.append("worked", rank=ranks.number)
+    return number
+
+
+def _meet(accident: str) -> None:
+    match accident:
+        case "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "is halted":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        case "sleeps":
+            time.sleep(3600)
+        case "breaks":
+            raise ZeroDivisionError("nobody expected this")
 
 
 def step_until_stopped(starter: int, _workplace: Workplace, ranks: Ranks) -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: work stops at the next safe point, and the same command goes on from there."""
+"""Ctrl-C, SIGTERM and SIGUSR1: work stops at the next safe point, and the same command goes on from there."""
 
 import contextlib
 import signal
@@ -6,7 +6,10 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-__all__ = ["StopRequest", "Stopped", "stop_at_once", "stop_at_safe_point"]
+__all__ = ["EXIT_AGAIN", "StopRequest", "Stopped", "stop_at_once", "stop_at_safe_point"]
+
+EXIT_AGAIN = 75
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # a person; the system; Slurm, some time before it
 
 
 class Stopped(BaseException):
@@ -15,6 +18,11 @@ class Stopped(BaseException):
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal.Signals(signal_number).name)
         self.signal_number = signal_number
+
+    @property
+    def exit_code(self) -> int:
+        """130 after Ctrl-C; else 75 (EX_TEMPFAIL of sysexits.h), for whoever asked for the place: start me again."""
+        return 128 + signal.SIGINT if self.signal_number == signal.SIGINT else EXIT_AGAIN
 
 
 class StopRequest:
@@ -33,7 +41,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_at_once() -> Iterator[StopRequest]:
-    """Within the block SIGINT and SIGTERM raise Stopped wherever the work is; atomic writes make that safe.
+    """Within the block SIGINT, SIGTERM and SIGUSR1 raise Stopped wherever the work is; atomic writes make that safe.
 
     Python drops an exception that a destructor or a callback from C raises, so the request is remembered as well: ask
     it between two pieces of work.
@@ -50,7 +58,7 @@ def stop_at_once() -> Iterator[StopRequest]:
 
 @contextlib.contextmanager
 def stop_at_safe_point() -> Iterator[StopRequest]:
-    """Within the block the first SIGINT or SIGTERM only sets the request; a second one raises Stopped at once."""
+    """Within the block a first SIGINT, SIGTERM or SIGUSR1 only sets the request; a second raises Stopped at once."""
     request = StopRequest()
 
     def note(number: int, _frame: FrameType | None) -> None:
@@ -67,7 +75,7 @@ def _handling(handler: "signal._HANDLER") -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
         yield
         return
-    previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, handler) for number in SIGNALS}
     try:
         yield
     finally:

@@ -52,6 +52,10 @@ class Machine(Settings):
     processes: int = Field(default=1, gt=0)
     """Processes that pretraining starts on this machine. Under torchrun, its own number holds."""
 
+    restarts: int = Field(default=3, ge=0)
+    """How often in a row training starts again by itself when a process dies, hangs or fails before it has finished one
+    step more than before. With 0 and one process, it runs in the process of the command, and nobody watches it."""
+
     parallel: Parallel = Parallel()
     """How the processes of pretraining share its work."""
 

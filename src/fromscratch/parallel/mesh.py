@@ -8,7 +8,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from torch.distributed.tensor import DTensor
 
 from fromscratch.core.errors import FromScratchError
 from fromscratch.parallel.layout import Layout
+from fromscratch.parallel.pulse import Pulse, unheard
 
 __all__ = ["ALONE", "Ranks", "arranged", "joined"]
 
@@ -43,6 +44,15 @@ class Ranks:
     weights: DeviceMesh | None = None
     positions: DeviceMesh | None = None
     control: dist.ProcessGroup | None = field(default=None, repr=False)
+    beat: Pulse = field(default=unheard, repr=False, compare=False)
+    """Tells whoever watches over this process what it begins to do."""
+
+    @property
+    def alone(self) -> bool:
+        return self.control is None
+
+    def heard_by(self, pulse: Pulse) -> "Ranks":
+        return replace(self, beat=pulse)
 
     @property
     def number(self) -> int:

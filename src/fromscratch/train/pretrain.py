@@ -18,7 +18,7 @@ from fromscratch.model.settings import DecoderSettings
 from fromscratch.parallel.launch import work_together
 from fromscratch.parallel.lay_out import lay_out
 from fromscratch.parallel.layout import choose_layout, process_count, refuse_what_does_not_divide
-from fromscratch.parallel.mesh import ALONE, Ranks
+from fromscratch.parallel.mesh import Ranks
 from fromscratch.tokens.batches import BatchPlan
 from fromscratch.tokens.shards import read_index
 from fromscratch.train.compile import compile_where_it_pays
@@ -98,7 +98,7 @@ def _train_together(job: Pretraining, workplace: Workplace, ranks: Ranks) -> dic
     settings = job.settings
     if settings.attend == "document":
         decoder.document_end = read_index(job.tokens)["end_of_document"]
-    if ranks is ALONE or device.type == "cuda":
+    if ranks.alone or device.type == "cuda":
         tokens_per_step = settings.sequence_tokens * settings.batch_sequences
         compile_where_it_pays(decoder, settings.compile, tokens_per_step, settings.steps)
 

@@ -79,7 +79,7 @@ def _fresh_state(decoder: Decoder, settings: LoopSettings, ranks: Ranks) -> Trai
 
 def _write_model(folder: Path, checkpoints: Path, state: TrainState, ranks: Ranks) -> None:
     """Process 0 writes all weights; it finds those of others in a last checkpoint."""
-    if ranks is ALONE:
+    if ranks.alone:
         save_model(folder, state.model)
         return
     last = save_checkpoint(checkpoints, state.step, state.tensors(), state.facts(), ranks.control)
@@ -99,13 +99,17 @@ def _train(
 ) -> None:
     ranks = recovery.ranks
     with progress(recovery.stage, settings.steps, state.step, shown=ranks.number == 0) as advance:
+        ranks.beat("step", state.step)
         for _, report in training_steps(state, batches, settings, ranks):
             recovery.ledger.append("step", stage=recovery.stage, **asdict(report))
             advance(1, f"loss {report.loss:.3f} · {report.tokens_per_second:,.0f} tokens/s")
             stop.signal_number = ranks.highest(stop.signal_number or 0) or None  # all at the same step
             if stop or (state.step % settings.checkpoint_every_steps == 0 and state.step < settings.steps):
+                ranks.beat("saving", state.step)
                 recovery.save(state)
             stop.raise_if_asked()
+            ranks.beat("step", state.step)
+    ranks.beat("ending", state.step)
 
 
 def _finished_before(folder: Path, workplace: Workplace, label: str) -> dict[str, Any] | None:
@@ -129,7 +133,7 @@ def _facts(state: TrainState, settings: LoopSettings, workplace: Workplace, labe
         "seconds": round(training.seconds, 3),
         "tokens_per_second": round(state.tokens / training.seconds, 1),
         "threads": workplace.machine.thread_count,
-        **({} if ranks is ALONE else {"processes": asdict(ranks.layout)}),
+        **({} if ranks.alone else {"processes": asdict(ranks.layout)}),
         "device": str(next(state.model.parameters()).device),
         "precision": settings.precision,
     }
