@@ -127,6 +127,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     inspect.add_argument("--json", action="store_true", help="the same as one JSON object")
     inspect.set_defaults(verb=_inspect)
+    for name, text, verb_function in (
+        ("ledger", "what happened in a run, with every chain of its ledger checked", _ledger),
+        ("goodput", "where the time of a run's training went", _goodput),
+    ):
+        verb = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        verb.add_argument("run", metavar="RUN", type=Path, help="the folder of a run")
+        verb.add_argument("--json", action="store_true", help="the same as JSON")
+        verb.set_defaults(verb=verb_function)
     schema = verbs.add_parser(
         "schema", help="the JSON Schema of recipes, for editors", description="Print the JSON Schema of recipes."
     )
@@ -313,6 +321,27 @@ def _inspect(options: argparse.Namespace) -> int:
     from fromscratch.inspect_model import inspect_subject
 
     print(inspect_subject(options.subject, options.assignments, as_json=options.json))
+    return EXIT_DONE
+
+
+def _ledger(options: argparse.Namespace) -> int:
+    from fromscratch.core.account import account_page, merged_lines
+
+    lines = merged_lines(options.run)
+    if options.json:
+        for file, line in lines:
+            print(json.dumps({"file": file, **line}, ensure_ascii=False))
+    else:
+        print(account_page(lines))
+    return EXIT_DONE
+
+
+def _goodput(options: argparse.Namespace) -> int:
+    from fromscratch.core.account import goodput_page, time_spent
+
+    spent = time_spent(options.run)
+    found = {stage: each.as_json() for stage, each in spent.items()}
+    print(json.dumps(found, ensure_ascii=False) if options.json else goodput_page(spent))
     return EXIT_DONE
 
 

@@ -93,5 +93,5 @@ def train(trial: Trial, workplace: Workplace, ranks: Ranks) -> dict[str, Any]:
 
 def run_all(plan: list[tuple[Layout, Trial]], workplace: Workplace, ranks: Ranks) -> list[dict[str, Any]]:
     """Trials in order, each in a layout of its own, by the same processes: starting them takes seconds."""
-    arrangements = {layout: arranged(layout, torch.device("cpu")) for layout, _ in plan} if ranks is not ALONE else {}
+    arrangements = {layout: arranged(layout, torch.device("cpu")) for layout, _ in plan} if not ranks.alone else {}
     return [train(trial, workplace, arrangements.get(layout, ALONE)) for layout, trial in plan]

@@ -14,6 +14,7 @@ from fromscratch.cli import main
 from fromscratch.core.files import digest_file
 from fromscratch.core.history import read_trainings
 from fromscratch.core.ledger import read_ledger
+from fromscratch.core.stopping import EXIT_AGAIN
 
 RECIPE = str(Path(__file__).parent.parent / "recipes" / "tiny.toml")
 SETTINGS = [
@@ -81,7 +82,7 @@ def test_killed_and_stopped_it_goes_on_and_ends_with_the_same_weights(begun: Pat
     while processes_at(disturbed):  # nobody goes on writing when the one that watched is gone
         assert time.monotonic() < deadline, processes_at(disturbed)
         time.sleep(0.05)
-    assert train_until(disturbed, 1, signal.SIGTERM) == 128 + signal.SIGTERM
+    assert train_until(disturbed, 1, signal.SIGTERM) == EXIT_AGAIN
     assert sum(1 for _ in (disturbed / ".pretrain.unfinished" / "checkpoints").glob("step-*")) == 2
     subprocess.run([*COMMAND, "--run", str(disturbed)], check=True, capture_output=True)
     weights = [digest_file(run / "pretrain" / "model.safetensors") for run in (straight, disturbed)]
