@@ -64,8 +64,12 @@ def attempt(work: Work, job: Any, machine: Machine, ledger: Path, layout: Layout
                 ear, mouth = context.Pipe(duplex=False)
                 what = (rank, store.port, mouth, work, job, share_of(machine, layout.processes), ledger, layout)
                 process: BaseProcess = context.Process(target=_be_one, args=what, name=f"rank {rank}")
-                process.start()
-                mouth.close()
+                try:
+                    process.start()
+                except (EOFError, OSError) as error:  # the server of forks has died; the next attempt has a new one
+                    raise Failure(f"process {rank} of {layout.processes} did not start", rank, -1) from error
+                finally:
+                    mouth.close()
                 group.add(process, ear)
             group.listen(stop)
             if len(group.said) < layout.processes:
