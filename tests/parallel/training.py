@@ -82,7 +82,9 @@ def train(trial: Trial, workplace: Workplace, ranks: Ranks) -> dict[str, Any]:
             if state.step == trial.end:
                 break
     if trial.write is not None:
-        Recovery(trial.write, "test", workplace.ledger, 1, lambda _: {}, ranks).save(state)
+        recovery = Recovery(trial.write, "test", workplace.ledger, 1, lambda _: {}, ranks)
+        recovery.save(state)
+        recovery.finish()
     return {
         "losses": [each.loss for each in reports],
         "norms": [each.gradient_norm for each in reports],

@@ -37,13 +37,15 @@ class Ranks:
 
     ``weights`` is the mesh (pipeline, replicate, shard · context, tensor): how parameters are shared out, where the
     processes that share out the positions of a sequence hold other parts of the weights, too. ``positions`` is
-    (…, context). ``control`` is a gloo group of all for what is no tensor of a device.
+    (…, context). ``control`` is a gloo group of all for what is no tensor of a device, and ``saving`` another one for
+    checkpoints, which are written beside the steps.
     """
 
     layout: Layout = field(default_factory=Layout)
     weights: DeviceMesh | None = None
     positions: DeviceMesh | None = None
     control: dist.ProcessGroup | None = field(default=None, repr=False)
+    saving: dist.ProcessGroup | None = field(default=None, repr=False)
     beat: Pulse = field(default=unheard, repr=False, compare=False)
     """Tells whoever watches over this process what it begins to do."""
 
@@ -161,5 +163,6 @@ def arranged(layout: Layout, device: torch.device) -> Ranks:
         layout,
         init_device_mesh(device.type, weights, mesh_dim_names=names),
         init_device_mesh(device.type, positions, mesh_dim_names=(*names[:3], "context", "tensor")),
+        dist.new_group(backend="gloo", timeout=PATIENCE),
         dist.new_group(backend="gloo", timeout=PATIENCE),
     )

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fromscratch.checkpoint.store import Damage, newest_checkpoint, remove_old_checkpoints, save_checkpoint
+from fromscratch.checkpoint.background import BackgroundSaver, Saved
+from fromscratch.checkpoint.store import Damage, newest_checkpoint, remove_old_checkpoints
 from fromscratch.core.ledger import Ledger
 from fromscratch.core.progress import say
 from fromscratch.parallel.mesh import ALONE, Ranks
@@ -17,9 +18,9 @@ Position = Callable[[int], Mapping[str, Any]]
 """Batch number → where in the data that batch begins, as plain JSON."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Recovery:
-    """Where the checkpoints of one stage lie and how many are kept."""
+    """Where the checkpoints of one stage lie and how many are kept. They are written while training goes on."""
 
     folder: Path
     stage: str
@@ -27,6 +28,9 @@ class Recovery:
     keep: int
     position: Position
     ranks: Ranks = ALONE
+
+    def __post_init__(self) -> None:
+        self._saver = BackgroundSaver(self.folder, self.ranks.saving)
 
     def resume(self, state: TrainState) -> None:
         """Take the newest sound checkpoint, if there is one; damaged ones are set aside and said so."""
@@ -44,22 +48,39 @@ class Recovery:
         )
 
     def save(self, state: TrainState) -> None:
-        """Write a checkpoint. A disk that refuses costs only this one: training goes on and tries at the next."""
-        try:
-            saved = save_checkpoint(self.folder, state.step, state.tensors(), state.facts(), self.ranks.control)
-            if self.ranks.number == 0:
-                remove_old_checkpoints(self.folder, self.keep)
-        except OSError as error:
-            self._say(f"warning: {self.stage}: no checkpoint at step {state.step:,}, and training goes on: {error}")
-            self.ledger.append("checkpoint_failed", stage=self.stage, step=state.step, reason=str(error))
+        """Begin a checkpoint of this moment. A disk that refuses costs only this one: training goes on, and the next
+        one is tried."""
+        self._tell(self._saver.begin(state.step, state.tensors(), state.facts()))
+
+    def look(self) -> None:
+        """Put on record what has ended meanwhile; to be called after each step."""
+        self._tell(self._saver.result())
+
+    def finish(self) -> None:
+        """Wait for the checkpoint under way."""
+        self._tell(self._saver.finish())
+
+    def _tell(self, saved: Saved | None) -> None:
+        if saved is None:
             return
+        waited = round(saved.waited_seconds, 4)
+        if saved.checkpoint is None:
+            why = str(saved.failure)
+            self._say(f"warning: {self.stage}: no checkpoint at step {saved.step:,}, and training goes on: {why}")
+            self.ledger.append(
+                "checkpoint_failed", stage=self.stage, step=saved.step, reason=why, waited_seconds=waited
+            )
+            return
+        if self.ranks.number == 0:
+            remove_old_checkpoints(self.folder, self.keep)
         self.ledger.append(
             "checkpoint",
             stage=self.stage,
-            step=state.step,
-            tokens=state.tokens,
-            digest=saved.digest,
-            position=dict(self.position(state.step)),
+            step=saved.step,
+            tokens=saved.facts["tokens"],
+            digest=saved.checkpoint.digest,
+            position=dict(self.position(saved.step)),
+            waited_seconds=waited,
         )
         self.ledger.sync()
 

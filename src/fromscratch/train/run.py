@@ -1,7 +1,8 @@
 """One training run from wherever it stands to its final weights, whatever kills it on the way."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -98,18 +99,34 @@ def _train(
     stop: StopRequest,
 ) -> None:
     ranks = recovery.ranks
-    with progress(recovery.stage, settings.steps, state.step, shown=ranks.number == 0) as advance:
+    with _finishing(recovery), progress(recovery.stage, settings.steps, state.step, shown=ranks.number == 0) as advance:
         ranks.beat("step", state.step)
         for _, report in training_steps(state, batches, settings, ranks):
             recovery.ledger.append("step", stage=recovery.stage, **asdict(report))
+            recovery.look()
             advance(1, f"loss {report.loss:.3f} · {report.tokens_per_second:,.0f} tokens/s")
             stop.signal_number = ranks.highest(stop.signal_number or 0) or None  # all at the same step
             if stop or (state.step % settings.checkpoint_every_steps == 0 and state.step < settings.steps):
                 ranks.beat("saving", state.step)
                 recovery.save(state)
+            if stop:
+                recovery.finish()
             stop.raise_if_asked()
             ranks.beat("step", state.step)
-    ranks.beat("ending", state.step)
+        ranks.beat("ending", state.step)
+
+
+@contextmanager
+def _finishing(recovery: Recovery) -> Iterator[None]:
+    """A checkpoint under way is waited for, also where a step has failed; but not for one with others, as it may be
+    them who have."""
+    try:
+        yield
+    except Exception:
+        if recovery.ranks.alone:
+            recovery.finish()
+        raise
+    recovery.finish()
 
 
 def _finished_before(folder: Path, workplace: Workplace, label: str) -> dict[str, Any] | None:
