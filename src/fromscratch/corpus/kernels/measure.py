@@ -71,6 +71,7 @@ def points_of(text: str) -> Points:
 STOP_WORDS = np.array(  # Gopher's, each of up to four letters as one number
     [int.from_bytes(word) for word in (b"the", b"be", b"to", b"of", b"and", b"that", b"have", b"with")]
 )
+ALL_FOUND = (1 << len(STOP_WORDS)) - 1
 STOP_WORD_STARTS = np.array([chr(point) in "bothawBOTHAW" for point in range(0x80)])
 LOREM_IPSUM = points_of("lorem ipsum")
 HTTP, HTTPS, WWW = points_of("http://"), points_of("https://"), points_of("www.")
@@ -81,8 +82,8 @@ BLOCK = 256  # characters in which these are looked for at a time
 CODE_SYMBOL_SHIFT = (CODE_SYMBOL // SENTENCE_END).bit_length() - 1  # its bit, next to those that are counted
 COUNTED, COUNTED_KINDS = SENTENCE_END - 1, 2 * SENTENCE_END
 # What words are made by: a state is whether a word has begun, and what it has so far, Han or other letters and digits.
-OUTSIDE, WITHOUT_CORE, WITH_LETTERS, WITH_HAN = 0x00, 0x10, 0x20, 0x30
-STATES, BEGINS, ENDS = 0x30, 1, 2  # the bits of a step: the new state, and whether a word begins or the one before ends
+OUTSIDE, WITHOUT_CORE, WITH_LETTERS, WITH_HAN = 0, 8, 16, 24
+STATES, BEGINS, ENDS = 24, 1, 2  # the bits of a step: the new state, and whether a word begins or the one before ends
 WORD_KINDS = SPACE | LETTER | DIGIT | HAN  # the bits of a class that decide
 ELLIPSIS, FULL_STOP, NUMBER_SIGN, LINE_FEED = 0x2026, 0x2E, 0x23, 0x0A
 
@@ -99,7 +100,10 @@ def word_step(state: int, kind: int) -> int:
     return state if core == WITHOUT_CORE else core
 
 
-WORD_STEPS = np.array([word_step(place & STATES, place & WORD_KINDS) for place in range(0x40)], np.uint8)
+# For each kind of character one number, of which a state is the place of the step: shifting is quicker than looking up.
+WORD_STEPS = np.array(
+    [sum(word_step(state, kind) << state for state in range(0, 32, 8)) for kind in range(WORD_KINDS + 1)], np.uint32
+)
 
 
 def kernel(function: F) -> F:
@@ -346,23 +350,20 @@ def measure_words(
     """
     starts, ends = np.empty(len(points) + 1, np.int32), np.empty(len(points) + 1, np.int32)
     hashes = np.empty(len(points) + 1, np.uint64)
-    begun = words = alphabetic = ellipses = dots = sentences = 0
-    hashed = HASH_START
-    step = OUTSIDE
-    plain = LETTER  # this bit until the word has a letter
+    begun = words = np.uint64(0)  # without a sign, so that numba need not ask whether to count from the end
+    hashed = np.uint64(0)
+    step = np.uint32(OUTSIDE)
+    ellipses = dots = sentences = 0
     stopped = closed = False  # stopped: after a full stop or the like; closed: whatever follows
     for at in range(len(points)):
         point, kind = points[at], kinds[at]
-        step = WORD_STEPS[step & STATES | kind & WORD_KINDS]
+        step = WORD_STEPS[kind & WORD_KINDS] >> (step & np.uint32(STATES))
+        begins = np.uint64(step & np.uint32(BEGINS))
         ends[words], hashes[words] = at, hashed
-        words += (step & ENDS) != 0
+        words += np.uint64((step & np.uint32(ENDS)) >> np.uint32(1))
         starts[begun] = at
-        begins = (step & BEGINS) != 0
         begun += begins
-        hashed = ((HASH_START if begins else hashed) ^ np.uint64(point)) * HASH_FACTOR
-        plain = LETTER if begins else plain
-        alphabetic += (kind & plain) != 0
-        plain &= ~kind
+        hashed = (hashed & (begins - np.uint64(1)) ^ np.uint64(point + 1)) * HASH_FACTOR  # what was before goes
         if kind & SENTENCE_STOP:
             stopped, closed = True, closed or point > 0x7F
             dots = dots + 1 if point == FULL_STOP else 0
@@ -374,35 +375,37 @@ def measure_words(
             stopped = closed = False
             dots = 0
     ends[words], hashes[words] = len(points), hashed
-    words = begun
-    starts, ends = starts[:words], ends[:words]
-    row[Metric.WORDS] = words
-    row[Metric.MEAN_WORD_CHARACTERS] = share((ends - starts).sum(), words)
-    row[Metric.SYMBOL_WORD_RATIO] = share(max(number_signs, ellipses), words)
-    row[Metric.ALPHABETIC_WORD_SHARE] = share(alphabetic, words)
-    row[Metric.WORDS_PER_SENTENCE] = words / (sentences + stopped + 1)
-    row[Metric.STOP_WORDS] = count_stop_words(points, kinds, starts, ends, lower)
-    return starts, ends, hashes[:words]
+    starts, ends, hashes = starts[:begun], ends[:begun], hashes[:begun]
+    characters, alphabetic, stop_words = count_words(points, kinds, starts, ends, lower)
+    count = len(starts)
+    row[Metric.WORDS] = count
+    row[Metric.MEAN_WORD_CHARACTERS] = share(characters, count)
+    row[Metric.SYMBOL_WORD_RATIO] = share(max(number_signs, ellipses), count)
+    row[Metric.ALPHABETIC_WORD_SHARE] = share(alphabetic, count)
+    row[Metric.WORDS_PER_SENTENCE] = count / (sentences + stopped + 1)
+    row[Metric.STOP_WORDS] = stop_words
+    return starts, ends, hashes
 
 
 @kernel
-def count_stop_words(points: Points, kinds: Kinds, starts: Places, ends: Places, lower: Lower) -> int:
-    """How many of STOP_WORDS there are."""
-    found = 0
+def count_words(points: Points, kinds: Kinds, starts: Places, ends: Places, lower: Lower) -> tuple[int, int, int]:
+    """Characters of all words, how many words have a letter, and how many of STOP_WORDS there are."""
+    characters = alphabetic = found = 0
     for word in range(len(starts)):
         start, end = starts[word], ends[word]
-        if end - start <= 4 or not kinds[start] & kinds[end - 1] & LETTER:  # no stop word has more letters
-            found |= stop_word_bit(points, start, end, kinds, lower)
-            if found == (1 << len(STOP_WORDS)) - 1:
-                break
-    return sum([(found >> bit) & 1 for bit in range(len(STOP_WORDS))])
+        characters += end - start
+        first = start
+        while first < end and not kinds[first] & LETTER:
+            first += 1
+        alphabetic += first < end
+        if found != ALL_FOUND and (end - first <= 4 or not kinds[end - 1] & LETTER):  # no stop word has more letters
+            found |= stop_word_bit(points, first, end, kinds, lower)
+    return characters, alphabetic, sum([(found >> bit) & 1 for bit in range(len(STOP_WORDS))])
 
 
 @kernel
 def stop_word_bit(points: Points, start: int, end: int, kinds: Kinds, lower: Lower) -> int:
-    """1 << its number in STOP_WORDS if the word, without what stands around its letters, is a stop word, else 0."""
-    while start < end and not kinds[start] & LETTER:
-        start += 1
+    """1 << its number in STOP_WORDS if the word, from its first letter to its last, is a stop word, else 0."""
     while end > start and not kinds[end - 1] & LETTER:
         end -= 1
     if 2 <= end - start <= 4 and points[start] < 0x80 and STOP_WORD_STARTS[points[start]]:
@@ -544,7 +547,7 @@ def measure_grams(characters: int, starts: Places, ends: Places, hashes: Hashes,
     has left, which of prose is a tenth after 4-grams.
     """
     grams = hashes.copy()
-    left, slots = np.arange(len(hashes), dtype=np.int32), np.empty(len(hashes), np.int32)
+    left, slots = np.arange(len(hashes), dtype=np.int32), np.empty(len(hashes), np.uint64)
     count = len(hashes)
     for length in range(2, 5):
         keys = hash_table(count)
@@ -555,15 +558,15 @@ def measure_grams(characters: int, starts: Places, ends: Places, hashes: Hashes,
             if at + length > len(hashes):
                 count = number  # the last few, with too few words after them
                 break
-            grams[at] = grams[at] * GRAM_FACTOR + hashes[at + length - 1]
-            slot = slot_of(keys, grams[at])
-            keys[slot] = grams[at]
-            counts[slot] += 1
-            slots[number] = slot
-            if counts[slot] >= most:
-                here = counts[slot] * (ends[at + length - 1] - starts[at])
-                covered = here if counts[slot] > most else max(covered, here)
-                most = counts[slot]
+            gram = grams[at] * GRAM_FACTOR + hashes[at + length - 1]
+            slot = slot_of_gram(keys, gram)
+            count_here = counts[slot] + 1
+            grams[at], slots[number] = gram, slot
+            keys[slot], counts[slot] = gram, count_here
+            if count_here >= most:
+                here = count_here * (ends[at + length - 1] - starts[at])
+                covered = here if count_here > most else max(covered, here)
+                most = count_here
         row[Metric.TOP_2_GRAM_SHARE + length - 2] = min(share(covered, characters), 1.0)
         repeated = 0
         for number in range(count):
@@ -571,6 +574,16 @@ def measure_grams(characters: int, starts: Places, ends: Places, hashes: Hashes,
             repeated += counts[slots[number]] > 1
         count = repeated
     measure_duplicate_grams(characters, starts, ends, hashes, grams, left[:count], row)
+
+
+@kernel
+def slot_of_gram(keys: Hashes, gram: np.uint64) -> np.uint64:
+    """As `slot_of`, for keys that are well mixed already: with one product, and one branch for both comparisons."""
+    mask = np.uint64(len(keys) - 1)
+    slot = ((gram ^ gram >> np.uint64(32)) * GRAM_FACTOR) >> np.uint64(32) & mask
+    while (keys[slot] != 0) & (keys[slot] != gram):
+        slot = (slot + np.uint64(1)) & mask
+    return slot
 
 
 @kernel
@@ -584,11 +597,16 @@ def measure_duplicate_grams(
         for at in left:
             if at + length > len(hashes):
                 break
-            grams[at] = grams[at] * GRAM_FACTOR + hashes[at + length - 1]
-            if at >= free and add(keys, grams[at]):
+            gram = grams[at] * GRAM_FACTOR + hashes[at + length - 1]
+            grams[at] = gram
+            if at < free:
+                continue
+            slot = slot_of_gram(keys, gram)
+            if keys[slot] == gram:
                 for word in range(at, at + length):
                     repeated += ends[word] - starts[word]
                 free = at + length
+            keys[slot] = gram
         row[Metric.DUPLICATE_5_GRAM_SHARE + length - 5] = share(repeated, characters)
         if not repeated:  # nor is any longer one repeated
             return
