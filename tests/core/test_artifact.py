@@ -52,6 +52,24 @@ def test_unfinished_work_is_resumed_with_the_same_settings_and_refused_with_othe
     assert not (again.folder / "shard").exists(), "another threshold never reuses an old shard"
 
 
+def test_what_a_killed_worker_tore_is_no_part_of_it(tmp_path: Path) -> None:
+    whole = make(tmp_path / "whole")
+    draft = begin_artifact(tmp_path / "made", ORIGIN)
+    (draft.folder / "part").mkdir()
+    worker = f"""
+import os, pathlib
+from fromscratch.core.files import atomic_write
+with atomic_write(pathlib.Path({str(draft.folder / "part" / "a.txt")!r})) as temporary:
+    temporary.write_text("wor")
+    os.kill(os.getpid(), 9)
+"""
+    assert subprocess.run([sys.executable, "-c", worker], check=False).returncode == -signal.SIGKILL
+    assert len(list((draft.folder / "part").iterdir())) == 1
+    (draft.folder / "part" / "a.txt").write_text("words")
+    assert draft.finish().digest == whole
+    assert [each.name for each in (tmp_path / "made" / "part").iterdir()] == ["a.txt"]
+
+
 def test_redoing_keeps_the_finished_one_until_the_new_one_is_complete(tmp_path: Path) -> None:
     before = make(tmp_path / "made")
     draft = begin_artifact(tmp_path / "made", ORIGIN, redo=True)

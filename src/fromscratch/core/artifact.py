@@ -108,10 +108,11 @@ class Draft:
     def finish(self, facts: Mapping[str, Any] | None = None) -> Artifact:
         """Digest and fsync everything, write the manifest last, and rename the folder to its final name."""
         files = {}
+        _remove_torn(self.folder)  # of a worker that died, while this process went on with another
         for each in sorted(self.folder.rglob("*")):
             if each.is_dir():
                 sync_folder(each)
-            elif each.name not in (BEGUN, MANIFEST):
+            elif each.suffix != TEMPORARY_SUFFIX and each.name not in (BEGUN, MANIFEST):
                 with each.open("rb") as file:
                     os.fsync(file.fileno())
                 name = each.relative_to(self.folder).as_posix()
@@ -153,9 +154,14 @@ def begin_artifact(path: Path, origin: Origin, *, redo: bool = False) -> Draft:
         remove_tree(folder)
         folder.mkdir(parents=True)
         write_json(folder / BEGUN, origin.as_json())
-    for torn in folder.rglob(f"*{TEMPORARY_SUFFIX}"):
-        torn.unlink()
+    _remove_torn(folder)
     return Draft(path, folder, origin, resumed)
+
+
+def _remove_torn(folder: Path) -> None:
+    """Remove what atomic writes left that were killed in the middle."""
+    for torn in folder.rglob(f"*{TEMPORARY_SUFFIX}"):
+        torn.unlink(missing_ok=True)
 
 
 def _move_into_place(folder: Path, path: Path) -> Artifact:

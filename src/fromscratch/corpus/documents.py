@@ -12,7 +12,7 @@ from fromscratch.core.errors import FromScratchError
 from fromscratch.corpus.cascade import filter_columns
 from fromscratch.corpus.kernels.metrics import METRIC_NAMES
 
-__all__ = ["DOCUMENTS", "read_documents"]
+__all__ = ["DOCUMENTS", "FEW_VALUES", "read_documents"]
 
 DOCUMENTS = pa.schema(
     [
@@ -38,6 +38,7 @@ DOCUMENTS = pa.schema(
         pa.field("split", pa.string()),  # "train" or "heldout"; null when dropped
     ]
 )
+FEW_VALUES = ["source", "domain", "language", "license", "step", "reason", "split"]  # the columns worth a dictionary
 
 
 def read_documents(

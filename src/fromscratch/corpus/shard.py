@@ -16,14 +16,14 @@ from fromscratch.corpus.cascade import SHARD_STEPS
 from fromscratch.corpus.comparison.duplicates import content_digests, minhash_keys
 from fromscratch.corpus.comparison.paragraphs import paragraph_hashes
 from fromscratch.corpus.comparison.settings import DuplicateSettings
-from fromscratch.corpus.documents import DOCUMENTS
+from fromscratch.corpus.documents import DOCUMENTS, FEW_VALUES
 from fromscratch.corpus.extraction.extract import compile_extraction, extract_text
 from fromscratch.corpus.filters.filter import Batch
 from fromscratch.corpus.kernels.characters import character_tables
 from fromscratch.corpus.kernels.measure import measure
 from fromscratch.corpus.kernels.metrics import METRIC_NAMES
 from fromscratch.corpus.kernels.refuse import read_scripts
-from fromscratch.corpus.kernels.text_buffers import text_buffers
+from fromscratch.corpus.kernels.text_buffers import text_buffers, whole
 from fromscratch.corpus.language import CODE
 from fromscratch.corpus.readers.pages import read_pages
 from fromscratch.corpus.readers.plan import ReadTask
@@ -84,9 +84,10 @@ def write_shard(job: ShardJob) -> ReadTask:
     """
     schema = shard_schema(job.settings.duplicates)
     pages = read_pages(job.task)
-    # The codec is the quick one, because shards live until the corpus is complete.
+    # The codec is the quick one and statistics are left out, because shards live until the corpus is complete.
+    style: dict[str, Any] = {"compression": "lz4", "use_dictionary": FEW_VALUES, "write_statistics": False}
     seen: dict[bytes, str] = {}
-    with atomic_write(job.path) as temporary, pq.ParquetWriter(temporary, schema, compression="lz4") as writer:
+    with atomic_write(job.path) as temporary, pq.ParquetWriter(temporary, schema, **style) as writer:
         for table in pages:
             writer.write_table(_judged(table, job, schema, seen))
         writer.add_key_value_metadata({UNREADABLE: canonical_json(pages.unreadable)})
@@ -153,7 +154,7 @@ def _judged(pages: pa.Table, job: ShardJob, schema: pa.Schema, seen: dict[bytes,
     ids = np.array(_ids(pages), dtype=object)
     refused = refuse_pages(pages, ids, settings.refusals, settings.filters.language, job.models, seen)
     pages = extract_text(pages.append_column("error", pa.array(refused.reasons, pa.string())), settings.extraction)
-    texts = pages["text"].combine_chunks()
+    texts = whole(pages["text"])
     names = ("source", "domain", "url", "kind", "language_hint")
     sources, domains, urls, kinds, hints = (np.asarray(pages[name], dtype=object) for name in names)
     unknown = np.full(len(texts), None, dtype=object)
@@ -202,5 +203,13 @@ def _lists(values: NDArray[Any]) -> pa.FixedSizeListArray:
 
 def _ids(pages: pa.Table) -> list[str]:
     # A loop over documents: Arrow has no digests, and a content-addressed id must be one.
-    names = zip(pages["source"].to_pylist(), pages["url"].to_pylist(), pages["content"].to_pylist(), strict=True)
-    return [hashlib.sha256(f"{source}\0{url}\0".encode() + content).hexdigest()[:16] for source, url, content in names]
+    data, offsets = text_buffers(whole(pages["content"]).view(pa.large_string()))
+    view, bounds = data.data, offsets.tolist()
+    ids = []
+    for source, url, start, end in zip(
+        pages["source"].to_pylist(), pages["url"].to_pylist(), bounds[:-1], bounds[1:], strict=True
+    ):
+        digest = hashlib.sha256(f"{source}\0{url}\0".encode())
+        digest.update(view[start:end])
+        ids.append(digest.hexdigest()[:16])
+    return ids

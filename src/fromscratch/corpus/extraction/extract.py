@@ -25,7 +25,7 @@ from fromscratch.corpus.extraction.html_tables import html_tables
 from fromscratch.corpus.extraction.main_content import choose_texts
 from fromscratch.corpus.extraction.markup import ANSWER, FAILED, GROUP, PAGE, READY, UNDECODABLE
 from fromscratch.corpus.extraction.settings import ExtractionSettings
-from fromscratch.corpus.kernels.text_buffers import text_buffers
+from fromscratch.corpus.kernels.text_buffers import text_buffers, whole
 
 __all__ = ["REFUSALS", "compile_extraction", "extract_text"]
 
@@ -69,7 +69,7 @@ def extract_text(table: pa.Table, settings: ExtractionSettings) -> pa.Table:
     html = pc.and_(left, pc.equal(table["kind"].combine_chunks(), "html"))
     other = pc.and_(left, pc.invert(html))
     parts = (
-        _read_html(table.filter(html), settings),
+        _read_html(table if pc.all(html).as_py() else table.filter(html), settings),
         _read_plain(table.filter(other)),
         _columns(Extracted("", None, error) for error in errors.filter(pc.invert(left)).to_pylist()),
     )
@@ -96,7 +96,7 @@ def _columns(extracted: Iterable[Extracted]) -> Columns:
 
 def _read_html(table: pa.Table, settings: ExtractionSettings) -> Columns:
     if settings.kind == "density":
-        return _read_by_density(table["content"].combine_chunks(), table["charset"].combine_chunks())
+        return _read_by_density(whole(table["content"]), whole(table["charset"]))
     if settings.kind == "trafilatura" and importlib.util.find_spec("trafilatura") is None:
         raise FromScratchError(
             "`corpus.extraction.kind` = trafilatura needs a package that is not installed",

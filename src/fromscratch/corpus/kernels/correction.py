@@ -45,9 +45,7 @@ def correct(
     for document in range(len(offsets) - 1):
         start, end = offsets[document], offsets[document + 1]
         if untouched[document]:
-            for at in range(start, end):
-                out[size] = data[at]
-                size += 1
+            size = copy(data[start:end], out, size)
         else:
             begins = line_begins(data, start, end)
             kinds = np.full(len(begins) - 1, KEEP, np.int32)
@@ -69,18 +67,14 @@ def correct(
 @kernel
 def line_begins(data: NDArray[np.uint8], start: int, end: int) -> NDArray[np.int64]:
     """Where each line of data[start:end] begins, and the place after the line feed that the last one would have."""
-    count = 1
-    for at in range(start, end):
-        count += data[at] == LINE_FEED
-    begins = np.empty(count + 1, np.int64)
+    begins = np.empty(end - start + 2, np.int64)
     begins[0] = start
-    line = 1
-    for at in range(start, end):
-        if data[at] == LINE_FEED:
-            begins[line] = at + 1
-            line += 1
+    count = np.uint64(1)
+    for at in range(start, end):  # without a branch
+        begins[count] = at + 1
+        count += np.uint64(data[at] == LINE_FEED)
     begins[count] = end + 1
-    return begins
+    return begins[: count + np.uint64(1)]
 
 
 @kernel
@@ -92,11 +86,9 @@ def kind_of_line(
         return BLANK
     seen = table.seen
     together = alone = strong = other = at = 0
-    within = False
     while at < len(points):
-        before, within = within, is_word_part(classes, points[at])
         place = -1
-        if at + 1 < len(points) and not (before and within) and seen[slot_of_pair(pair_of(points[at], points[at + 1]))]:
+        if at + 1 < len(points) and seen[slot_of_pair(pair_of(points[at], points[at + 1]))]:
             place = phrase_at(points, at, len(points), classes, table)
         if place >= 0:
             strength = strengths[table.numbers[place]]
@@ -104,14 +96,15 @@ def kind_of_line(
             alone += strength == ALONE
             strong += strength == WITHIN
             at += table.begins[place + 1] - table.begins[place]
-            within = is_word_part(classes, points[at - 1])
-            continue
-        point = points[at]
-        if class_of(classes, point) & LETTER or is_code(point):
-            other += 1 if point < 0x80 else 2 if point < 0x800 else 3
-            if other > most_other_bytes:
-                return KEEP
-        at += 1
+        else:
+            other += letter_bytes(points[at], classes)
+            at += 1
+        if is_word_part(classes, points[at - 1]):  # no phrase begins within a word
+            while at < len(points) and is_word_part(classes, points[at]):
+                other += letter_bytes(points[at], classes)
+                at += 1
+        if other > most_other_bytes:
+            return KEEP
     if other:
         # A sentence may have such phrases for its topic: “公司的版权所有者可以规定转载请注明出处。”
         sentence = is_stop(points[-1]) and (strong == 1 or 2 * other > most_other_bytes)
@@ -119,6 +112,13 @@ def kind_of_line(
     if strong or alone or together > 1:
         return CUT
     return MENU if together else separator(points)
+
+
+@kernel
+def letter_bytes(point: int, classes: Classes) -> int:
+    """How many bytes of UTF-8 a character has that a line is judged by: a letter, or one of which no menu is made."""
+    known = (class_of(classes, point) & LETTER) != 0 or is_code(point)
+    return 0 if not known else 1 if point < 0x80 else 2 if point < 0x800 else 3
 
 
 @cache
@@ -142,6 +142,13 @@ def fold_line(data: NDArray[np.uint8], first: int, last: int, folding: NDArray[n
     at = first
     while at < last:
         point = int(data[at])
+        if point < 0x80 and before < EAST_ASIAN:
+            folded = int(folding[point])
+            scratch[count] = folded
+            count += (folded != before) | ((folded != SPACE_POINT) & (folded != NUMBER_SIGN))
+            before = folded
+            at += 1
+            continue
         width = 1 if point < 0x80 else 2 if point < 0xE0 else 3 if point < 0xF0 else 4
         if width > 1:
             point &= 0xFF >> (width + 1)
@@ -239,6 +246,7 @@ def write_lines(
     """Append the lines that stay, without invisible characters, with one blank line in a row at most and none first."""
     begun = size
     blank = False
+    plain = not has_invisible(data[begins[0] : begins[-1] - 1])
     for line in range(len(kinds)):
         if kinds[line] == BLANK:
             blank = True
@@ -252,6 +260,9 @@ def write_lines(
                 size += 1
         blank = False
         at, end = begins[line], begins[line + 1] - 1
+        if plain:
+            size = copy(data[at:end], out, size)
+            continue
         while at < end:
             skipped = invisible_bytes(data, at, end)
             if skipped:
@@ -264,6 +275,28 @@ def write_lines(
         out[size] = LINE_FEED
         size += 1
     return size
+
+
+@kernel
+def copy(source: NDArray[np.uint8], out: NDArray[np.uint8], size: int) -> int:
+    """Append bytes; return the new size."""
+    end = size + len(source)
+    target = out[size:end]
+    for at in range(len(source)):
+        target[at] = source[at]
+    return end
+
+
+@kernel
+def has_invisible(data: NDArray[np.uint8]) -> bool:
+    """Whether `invisible_bytes` finds any: a loop without branches, of which vectors are made."""
+    found = np.uint8(0)
+    first, second, third = data[:-2], data[1:-1], data[2:]
+    for at in range(len(third)):
+        a, b, c = first[at], second[at], third[at]
+        three = (b == 0x80) & (c == 0x8B) | (b == 0x81) & (c == 0xA0)
+        found |= np.uint8((a == 0xC2) & (b == 0xAD) | (a == 0xE2) & three | (a == 0xEF) & (b == 0xBB) & (c == 0xBF))
+    return found != 0 or (len(data) > 1 and data[-2] == 0xC2 and data[-1] == 0xAD)
 
 
 @kernel

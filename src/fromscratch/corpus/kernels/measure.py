@@ -46,6 +46,7 @@ __all__ = [
 F = TypeVar("F", bound=Callable[..., Any])
 Points = NDArray[np.int32]  # a text as code points
 Places = NDArray[np.int32]  # where its words begin, or end
+Kinds = NDArray[np.uint16]  # the class bits of its characters
 Hashes = NDArray[np.uint64]  # of its words; 64 bits, so that two words in one document do not meet by chance
 Row = NDArray[np.float32]  # its metrics
 Classes = NDArray[np.uint16]
@@ -70,15 +71,39 @@ def points_of(text: str) -> Points:
 STOP_WORDS = np.array(  # Gopher's, each of up to four letters as one number
     [int.from_bytes(word) for word in (b"the", b"be", b"to", b"of", b"and", b"that", b"have", b"with")]
 )
+ALL_FOUND = (1 << len(STOP_WORDS)) - 1
 STOP_WORD_STARTS = np.array([chr(point) in "bothawBOTHAW" for point in range(0x80)])
 LOREM_IPSUM = points_of("lorem ipsum")
 HTTP, HTTPS, WWW = points_of("http://"), points_of("https://"), points_of("www.")
-# ASCII characters where an address or the filler text may begin, and braces: others are passed over at once.
-WATCHED = np.array([chr(point) in "HhWwLl{}" for point in range(0x80)])
+# ASCII characters where an address or the filler text may begin: others are passed over at once.
+WATCHED = np.array([chr(point) in "HhWwLl" for point in range(0x80)])
+BLOCK = 256  # characters in which these are looked for at a time
 # What characters are counted by: the classes below SENTENCE_END, and in that one's place CODE_SYMBOL.
 CODE_SYMBOL_SHIFT = (CODE_SYMBOL // SENTENCE_END).bit_length() - 1  # its bit, next to those that are counted
 COUNTED, COUNTED_KINDS = SENTENCE_END - 1, 2 * SENTENCE_END
+# What words are made by: a state is whether a word has begun, and what it has so far, Han or other letters and digits.
+OUTSIDE, WITHOUT_CORE, WITH_LETTERS, WITH_HAN = 0, 8, 16, 24
+STATES, BEGINS, ENDS = 24, 1, 2  # the bits of a step: the new state, and whether a word begins or the one before ends
+WORD_KINDS = SPACE | LETTER | DIGIT | HAN  # the bits of a class that decide
 ELLIPSIS, FULL_STOP, NUMBER_SIGN, LINE_FEED = 0x2026, 0x2E, 0x23, 0x0A
+
+
+def word_step(state: int, kind: int) -> int:
+    """The step from a state at a character of these class bits."""
+    if kind & SPACE:
+        return OUTSIDE | (ENDS if state != OUTSIDE else 0)
+    core = WITH_HAN if kind & HAN else WITH_LETTERS if kind & (LETTER | DIGIT) else WITHOUT_CORE
+    if state == OUTSIDE:
+        return core | BEGINS
+    if WITHOUT_CORE not in (state, core) and WITH_HAN in (state, core):
+        return core | ENDS | BEGINS
+    return state if core == WITHOUT_CORE else core
+
+
+# For each kind of character one number, of which a state is the place of the step: shifting is quicker than looking up.
+WORD_STEPS = np.array(
+    [sum(word_step(state, kind) << state for state in range(0, 32, 8)) for kind in range(WORD_KINDS + 1)], np.uint32
+)
 
 
 def kernel(function: F) -> F:
@@ -102,9 +127,9 @@ def measure(data: NDArray[np.uint8], offsets: NDArray[np.int64], classes: Classe
     rows = np.zeros((len(offsets) - 1, METRICS), np.float32)
     for document in range(len(offsets) - 1):
         points = decode(data, offsets[document], offsets[document + 1])
-        measure_characters(points, classes, lower, rows[document])
-        starts, ends, hashes = measure_words(points, classes, lower, rows[document])
-        measure_lines(points, classes, rows[document])
+        kinds, breaks, number_signs = measure_characters(points, classes, lower, rows[document])
+        starts, ends, hashes = measure_words(points, kinds, lower, number_signs, rows[document])
+        measure_lines(points, kinds, breaks, rows[document])
         measure_grams(len(points), starts, ends, hashes, rows[document])
     return rows
 
@@ -218,28 +243,31 @@ def is_mojibake(first: int, second: int) -> bool:
 
 
 @kernel
-def measure_characters(points: Points, classes: Classes, lower: Lower, row: Row) -> None:
+def measure_characters(points: Points, classes: Classes, lower: Lower, row: Row) -> tuple[Kinds, Places, int]:
+    """The class bits of each character, the places of line feeds, and how many number signs there are."""
+    kinds, breaks = np.empty(len(points), np.uint16), np.empty(len(points) + 1, np.int32)
+    of_ascii = np.zeros(0x80, np.int32)  # how many there are of each of these characters
     of_kind = np.zeros(COUNTED_KINDS, np.int32)  # how many characters there are of each combination of classes
-    mojibake = in_addresses = braces = lorem = 0
-    address = False
+    lines = mojibake = 0
     for at in range(len(points)):
         point = points[at]
         kind = class_of(classes, point)
-        of_kind[kind & COUNTED | (kind & CODE_SYMBOL) >> CODE_SYMBOL_SHIFT] += 1
+        kinds[at] = kind
+        breaks[lines] = at
+        lines += point == LINE_FEED
         if point < 0x80:
-            if WATCHED[point]:
-                braces += point == 0x7B or point == 0x7D
-                lorem += (point | 0x20) == LOREM_IPSUM[0] and matches(points, at, lower, LOREM_IPSUM)
-                address = address or begins_address(points, at, lower)
-        elif point <= 0xE2 and at + 1 < len(points) and is_mojibake(point, points[at + 1]):
-            mojibake += 2
-        if address:
-            address = not kind & (SPACE | HAN | KANA) and point != 0x3C and point != 0x3E  # < and > end one
-            in_addresses += address
+            of_ascii[point] += 1
+        else:
+            of_kind[counted(kind)] += 1
+            if point <= 0xE2 and at + 1 < len(points) and is_mojibake(point, points[at + 1]):
+                mojibake += 2
+    for point in range(0x80):
+        of_kind[counted(class_of(classes, point))] += of_ascii[point]
     letters = count_of(of_kind, LETTER)
     digits = count_of(of_kind, DIGIT)
     visible = len(points) - count_of(of_kind, SPACE)
     han = count_of(of_kind, HAN)
+    in_addresses, lorem = measure_patterns(points, kinds, lower)
     row[Metric.CHARACTERS] = len(points)
     row[Metric.HAN_SHARE] = share(han, letters)
     row[Metric.KANA_SHARE] = share(count_of(of_kind, KANA), letters)
@@ -250,8 +278,56 @@ def measure_characters(points: Points, classes: Classes, lower: Lower, row: Row)
     row[Metric.CODE_SYMBOL_SHARE] = share(count_of(of_kind, SENTENCE_END), visible)
     row[Metric.GARBLED_SHARE] = min(share(count_of(of_kind, GARBLED) + mojibake, len(points)), 1.0)
     row[Metric.URL_SHARE] = share(in_addresses, len(points))
-    row[Metric.CURLY_BRACES] = braces
+    row[Metric.CURLY_BRACES] = of_ascii[0x7B] + of_ascii[0x7D]
     row[Metric.LOREM_IPSUM] = lorem
+    return kinds, breaks[:lines], of_ascii[NUMBER_SIGN]
+
+
+@kernel
+def counted(kind: int) -> int:
+    """The combination of classes that a character with these bits is counted by."""
+    return kind & COUNTED | (kind & CODE_SYMBOL) >> CODE_SYMBOL_SHIFT
+
+
+@kernel
+def measure_patterns(points: Points, kinds: Kinds, lower: Lower) -> tuple[int, int]:
+    """How many characters stand in addresses, and how often the filler text occurs.
+
+    Only blocks with some of their rarer characters are looked at closely.
+    """
+    in_addresses = lorem = ended = 0  # ended: where the last address did
+    for block in range(0, len(points), BLOCK):
+        if not may_hold_pattern(points[block : block + BLOCK + len(HTTPS)]):
+            continue
+        for at in range(block, min(block + BLOCK, len(points))):
+            point = points[at]
+            if point < 0x80 and WATCHED[point]:
+                lorem += (point | 0x20) == LOREM_IPSUM[0] and matches(points, at, lower, LOREM_IPSUM)
+                if at >= ended and begins_address(points, at, lower):
+                    ended = at
+                    while ended < len(points) and not ends_address(points[ended], kinds[ended]):
+                        ended += 1
+                    in_addresses += ended - at
+    return in_addresses, lorem
+
+
+@kernel
+def may_hold_pattern(points: Points) -> bool:
+    """Whether there is :/ or ww, or the middle of “lorem ipsum”: a loop without branches, of which vectors are made."""
+    found = 0
+    first, second, third = points[:-2], points[1:-1], points[2:]
+    for at in range(len(third)):
+        here, after, behind = first[at], second[at], third[at]
+        found |= (here == 0x3A) & (after == 0x2F)
+        found |= ((here | 0x20) == WWW[0]) & ((after | 0x20) == WWW[0])
+        found |= ((here | 0x20) == LOREM_IPSUM[4]) & (after == LOREM_IPSUM[5]) & ((behind | 0x20) == LOREM_IPSUM[6])
+    return found != 0
+
+
+@kernel
+def ends_address(point: int, kind: int) -> bool:
+    """White space, East Asian letters, < and >."""
+    return (kind & (SPACE | HAN | KANA)) != 0 or point == 0x3C or point == 0x3E
 
 
 @kernel
@@ -265,73 +341,72 @@ def count_of(of_kind: NDArray[np.int32], wanted: int) -> int:
 
 
 @kernel
-def measure_words(points: Points, classes: Classes, lower: Lower, row: Row) -> tuple[Places, Places, Hashes]:
-    """Starts, ends and hashes of the words; punctuation beside a Han character belongs to that character's word."""
-    starts, ends = np.empty(len(points), np.int32), np.empty(len(points), np.int32)
-    hashes = np.empty(len(points), np.uint64)
-    words = alphabetic = characters = number_signs = ellipses = dots = stop_words = sentences = 0
-    begun = core = 0  # core: what the word has so far, HAN, or LETTER for other letters and digits, or 0
-    hashed = HASH_START
-    in_word = False
-    some = every = 0  # the classes that some character of the word has, and those that every one has
+def measure_words(
+    points: Points, kinds: Kinds, lower: Lower, number_signs: int, row: Row
+) -> tuple[Places, Places, Hashes]:
+    """Starts, ends and hashes of the words; punctuation beside a Han character belongs to that character's word.
+
+    What comes with every word is done without a branch, for where words end is not to be foreseen.
+    """
+    starts, ends = np.empty(len(points) + 1, np.int32), np.empty(len(points) + 1, np.int32)
+    hashes = np.empty(len(points) + 1, np.uint64)
+    begun = words = np.uint64(0)  # without a sign, so that numba need not ask whether to count from the end
+    hashed = np.uint64(0)
+    step = np.uint32(OUTSIDE)
+    ellipses = dots = sentences = 0
     stopped = closed = False  # stopped: after a full stop or the like; closed: whatever follows
-    following = 0
-    while following <= len(points):
-        at, following = following, following + 1
-        point = points[at] if at < len(points) else LINE_FEED
-        kind = class_of(classes, point)
-        is_space = (kind & SPACE) != 0
-        kind_core = HAN if kind & HAN else LETTER if kind & (LETTER | DIGIT) else 0
-        if in_word and (is_space or (core and kind_core and HAN in (core, kind_core))):
-            starts[words], ends[words], hashes[words] = begun, at, hashed
-            words += 1
-            characters += at - begun
-            alphabetic += (some & LETTER) != 0
-            if at - begun <= 4 or not every & LETTER:  # no stop word has more letters
-                stop_words |= stop_word_bit(points, begun, at, classes, lower)
-            in_word = False
+    for at in range(len(points)):
+        point, kind = points[at], kinds[at]
+        step = WORD_STEPS[kind & WORD_KINDS] >> (step & np.uint32(STATES))
+        begins = np.uint64(step & np.uint32(BEGINS))
+        ends[words], hashes[words] = at, hashed
+        words += np.uint64((step & np.uint32(ENDS)) >> np.uint32(1))
+        starts[begun] = at
+        begun += begins
+        hashed = (hashed & (begins - np.uint64(1)) ^ np.uint64(point + 1)) * HASH_FACTOR  # what was before goes
         if kind & SENTENCE_STOP:
             stopped, closed = True, closed or point > 0x7F
+            dots = dots + 1 if point == FULL_STOP else 0
+            if dots == 3 or point == ELLIPSIS:
+                ellipses += 1
+                dots = 0
         elif stopped:
-            sentences += closed or is_space or kind_core == HAN
+            sentences += closed or (kind & (SPACE | HAN)) != 0
             stopped = closed = False
-        if is_space:
             dots = 0
-            continue
-        if not in_word:
-            in_word, begun, core, hashed, some, every = True, at, 0, HASH_START, 0, LETTER
-        core = kind_core or core
-        some, every = some | kind, every & kind
-        hashed = (hashed ^ np.uint64(point)) * HASH_FACTOR
-        number_signs += point == NUMBER_SIGN
-        dots = dots + 1 if point == FULL_STOP else 0
-        if dots == 3 or point == ELLIPSIS:
-            ellipses += 1
-            dots = 0
-        if kind_core == LETTER:  # more letters and digits change nothing but the hash: most of a text is these
-            while following < len(points):
-                kind = class_of(classes, points[following])
-                if not kind & (LETTER | DIGIT) or kind & HAN:
-                    break
-                some, every = some | kind, every & kind
-                hashed = (hashed ^ np.uint64(points[following])) * HASH_FACTOR
-                following += 1
-    row[Metric.WORDS] = words
-    row[Metric.MEAN_WORD_CHARACTERS] = share(characters, words)
-    row[Metric.SYMBOL_WORD_RATIO] = share(max(number_signs, ellipses), words)
-    row[Metric.ALPHABETIC_WORD_SHARE] = share(alphabetic, words)
-    row[Metric.WORDS_PER_SENTENCE] = words / (sentences + 1)
-    for bit in range(8):
-        row[Metric.STOP_WORDS] += (stop_words >> bit) & 1
-    return starts[:words], ends[:words], hashes[:words]
+    ends[words], hashes[words] = len(points), hashed
+    starts, ends, hashes = starts[:begun], ends[:begun], hashes[:begun]
+    characters, alphabetic, stop_words = count_words(points, kinds, starts, ends, lower)
+    count = len(starts)
+    row[Metric.WORDS] = count
+    row[Metric.MEAN_WORD_CHARACTERS] = share(characters, count)
+    row[Metric.SYMBOL_WORD_RATIO] = share(max(number_signs, ellipses), count)
+    row[Metric.ALPHABETIC_WORD_SHARE] = share(alphabetic, count)
+    row[Metric.WORDS_PER_SENTENCE] = count / (sentences + stopped + 1)
+    row[Metric.STOP_WORDS] = stop_words
+    return starts, ends, hashes
 
 
 @kernel
-def stop_word_bit(points: Points, start: int, end: int, classes: Classes, lower: Lower) -> int:
-    """1 << its number in STOP_WORDS if the word, without what stands around its letters, is a stop word, else 0."""
-    while start < end and not class_of(classes, points[start]) & LETTER:
-        start += 1
-    while end > start and not class_of(classes, points[end - 1]) & LETTER:
+def count_words(points: Points, kinds: Kinds, starts: Places, ends: Places, lower: Lower) -> tuple[int, int, int]:
+    """Characters of all words, how many words have a letter, and how many of STOP_WORDS there are."""
+    characters = alphabetic = found = 0
+    for word in range(len(starts)):
+        start, end = starts[word], ends[word]
+        characters += end - start
+        first = start
+        while first < end and not kinds[first] & LETTER:
+            first += 1
+        alphabetic += first < end
+        if found != ALL_FOUND and (end - first <= 4 or not kinds[end - 1] & LETTER):  # no stop word has more letters
+            found |= stop_word_bit(points, first, end, kinds, lower)
+    return characters, alphabetic, sum([(found >> bit) & 1 for bit in range(len(STOP_WORDS))])
+
+
+@kernel
+def stop_word_bit(points: Points, start: int, end: int, kinds: Kinds, lower: Lower) -> int:
+    """1 << its number in STOP_WORDS if the word, from its first letter to its last, is a stop word, else 0."""
+    while end > start and not kinds[end - 1] & LETTER:
         end -= 1
     if 2 <= end - start <= 4 and points[start] < 0x80 and STOP_WORD_STARTS[points[start]]:
         packed = 0
@@ -346,25 +421,22 @@ def stop_word_bit(points: Points, start: int, end: int, classes: Classes, lower:
 
 
 @kernel
-def measure_lines(points: Points, classes: Classes, row: Row) -> None:
+def measure_lines(points: Points, kinds: Kinds, breaks: Places, row: Row) -> None:
     lines = characters = longest = short = punctuated = ellipsis = bullets = encoded = 0
     menus = run = run_characters = 0  # run: of short lines that end no sentence
     paragraphs = paragraph_characters = 0
     repeated = repeated_characters = repeated_paragraphs = repeated_paragraph_characters = 0
-    breaks = 0
-    for at in range(len(points)):
-        breaks += points[at] == LINE_FEED
-    seen_lines, seen_paragraphs = hash_table(breaks + 1), hash_table(breaks + 1)
+    seen_lines, seen_paragraphs = hash_table(len(breaks) + 1), hash_table(len(breaks) + 1)
+    bytes_written = encoded_bytes(points) >= ENCODED_BYTES
     paragraph = HASH_START
     line_start = 0
-    for at in range(len(points) + 1):
-        if at < len(points) and points[at] != LINE_FEED:
-            continue
+    for line in range(len(breaks) + 1):
+        at = breaks[line] if line < len(breaks) else len(points)
         start, end = line_start, at
         line_start = at + 1
-        while start < end and class_of(classes, points[start]) & SPACE:
+        while start < end and kinds[start] & SPACE:
             start += 1
-        while end > start and class_of(classes, points[end - 1]) & SPACE:
+        while end > start and kinds[end - 1] & SPACE:
             end -= 1
         length = end - start
         if length:
@@ -373,7 +445,7 @@ def measure_lines(points: Points, classes: Classes, row: Row) -> None:
             characters += length
             longest = max(longest, length)
             short += length <= SHORT_LINE_CHARACTERS
-            ends_sentence = (class_of(classes, points[end - 1]) & SENTENCE_END) != 0
+            ends_sentence = (kinds[end - 1] & SENTENCE_END) != 0
             punctuated += ends_sentence
             if length <= SHORT_LINE_CHARACTERS and not ends_sentence:
                 run += 1
@@ -381,9 +453,9 @@ def measure_lines(points: Points, classes: Classes, row: Row) -> None:
                 menus += run_characters if run == MENU_LINES else length if run > MENU_LINES else 0
             else:
                 run = run_characters = 0
-            bullets += (class_of(classes, points[start]) & BULLET) != 0
+            bullets += (kinds[start] & BULLET) != 0
             ellipsis += ends_in_ellipsis(points, start, end)
-            encoded += length * is_encoded(points, start, end, classes)
+            encoded += length * is_encoded(points[start:end], kinds[start:end], bytes_written)
             if add(seen_lines, hashed):
                 repeated += 1
                 repeated_characters += length
@@ -431,29 +503,39 @@ def ends_in_ellipsis(points: Points, start: int, end: int) -> bool:
 
 
 @kernel
-def is_encoded(points: Points, start: int, end: int, classes: Classes) -> bool:
-    """Whether a line has 64 characters of Base64 in a row, a sixteenth of them digits, or 8 bytes as \\x or 0x."""
-    bytes_ = 0
-    for at in range(start + 1, end):
-        bytes_ += (points[at] == 0x78) & ((points[at - 1] == 0x30) | (points[at - 1] == 0x5C))
-    if bytes_ >= ENCODED_BYTES:
+def is_encoded(points: Points, kinds: Kinds, bytes_written: bool) -> bool:
+    """Whether a line has 64 characters of Base64 in a row, a sixteenth of them digits, or 8 bytes as \\x or 0x.
+
+    With ``bytes_written`` false there are no 8 of these in the whole text.
+    """
+    if bytes_written and encoded_bytes(points) >= ENCODED_BYTES:
         return True
-    begin = start  # of a run, if it is one: from its end backwards, what is none is soon seen
-    while begin + ENCODED_RUN_CHARACTERS <= end:
+    begin = 0  # of a run, if it is one: from its end backwards, what is none is soon seen
+    while begin + ENCODED_RUN_CHARACTERS <= len(kinds):
         at = begin + ENCODED_RUN_CHARACTERS - 1
         digits = 0
-        while at >= begin and class_of(classes, points[at]) & BASE64:
-            digits += (class_of(classes, points[at]) & DIGIT) != 0
+        while at >= begin and kinds[at] & BASE64:
+            digits += (kinds[at] & DIGIT) != 0
             at -= 1
         if at < begin:
             at = begin + ENCODED_RUN_CHARACTERS
-            while digits * 16 < at - begin and at < end and class_of(classes, points[at]) & BASE64:
-                digits += (class_of(classes, points[at]) & DIGIT) != 0
+            while digits * 16 < at - begin and at < len(kinds) and kinds[at] & BASE64:
+                digits += (kinds[at] & DIGIT) != 0
                 at += 1
             if digits * 16 >= at - begin:
                 return True
         begin = at + 1
     return False
+
+
+@kernel
+def encoded_bytes(points: Points) -> int:
+    """How often there is \\x or 0x."""
+    count = 0
+    before, after = points[:-1], points[1:]
+    for at in range(len(after)):
+        count += (after[at] == 0x78) & ((before[at] == 0x30) | (before[at] == 0x5C))
+    return count
 
 
 @kernel
@@ -465,34 +547,43 @@ def measure_grams(characters: int, starts: Places, ends: Places, hashes: Hashes,
     has left, which of prose is a tenth after 4-grams.
     """
     grams = hashes.copy()
-    left, slots = np.arange(len(hashes), dtype=np.int32), np.empty(len(hashes), np.int32)
+    left, slots = np.arange(len(hashes), dtype=np.int32), np.empty(len(hashes), np.uint64)
     count = len(hashes)
     for length in range(2, 5):
         keys = hash_table(count)
         counts = np.zeros(len(keys), np.int32)
-        most, covered = 1, 0
+        most, covered = 2, 0
         for number in range(count):
             at = left[number]
             if at + length > len(hashes):
                 count = number  # the last few, with too few words after them
                 break
-            grams[at] = grams[at] * GRAM_FACTOR + hashes[at + length - 1]
-            slot = slot_of(keys, grams[at])
-            keys[slot] = grams[at]
-            counts[slot] += 1
-            slots[number] = slot
-            if counts[slot] > 1 and counts[slot] >= most:
-                here = counts[slot] * (ends[at + length - 1] - starts[at])
-                covered = here if counts[slot] > most else max(covered, here)
-                most = counts[slot]
+            gram = grams[at] * GRAM_FACTOR + hashes[at + length - 1]
+            slot = slot_of_gram(keys, gram)
+            count_here = counts[slot] + 1
+            grams[at], slots[number] = gram, slot
+            keys[slot], counts[slot] = gram, count_here
+            if count_here >= most:
+                here = count_here * (ends[at + length - 1] - starts[at])
+                covered = here if count_here > most else max(covered, here)
+                most = count_here
         row[Metric.TOP_2_GRAM_SHARE + length - 2] = min(share(covered, characters), 1.0)
         repeated = 0
         for number in range(count):
-            if counts[slots[number]] > 1:
-                left[repeated] = left[number]
-                repeated += 1
+            left[repeated] = left[number]
+            repeated += counts[slots[number]] > 1
         count = repeated
     measure_duplicate_grams(characters, starts, ends, hashes, grams, left[:count], row)
+
+
+@kernel
+def slot_of_gram(keys: Hashes, gram: np.uint64) -> np.uint64:
+    """As `slot_of`, for keys that are well mixed already: with one product, and one branch for both comparisons."""
+    mask = np.uint64(len(keys) - 1)
+    slot = ((gram ^ gram >> np.uint64(32)) * GRAM_FACTOR) >> np.uint64(32) & mask
+    while (keys[slot] != 0) & (keys[slot] != gram):
+        slot = (slot + np.uint64(1)) & mask
+    return slot
 
 
 @kernel
@@ -506,11 +597,16 @@ def measure_duplicate_grams(
         for at in left:
             if at + length > len(hashes):
                 break
-            grams[at] = grams[at] * GRAM_FACTOR + hashes[at + length - 1]
-            if at >= free and add(keys, grams[at]):
+            gram = grams[at] * GRAM_FACTOR + hashes[at + length - 1]
+            grams[at] = gram
+            if at < free:
+                continue
+            slot = slot_of_gram(keys, gram)
+            if keys[slot] == gram:
                 for word in range(at, at + length):
                     repeated += ends[word] - starts[word]
                 free = at + length
+            keys[slot] = gram
         row[Metric.DUPLICATE_5_GRAM_SHARE + length - 5] = share(repeated, characters)
         if not repeated:  # nor is any longer one repeated
             return

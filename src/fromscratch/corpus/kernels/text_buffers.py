@@ -4,7 +4,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-__all__ = ["text_buffers"]
+__all__ = ["text_buffers", "whole"]
+
+
+def whole(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array: without the copy that `combine_chunks` makes even of a single chunk."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def text_buffers(texts: pa.LargeStringArray) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
