@@ -10,6 +10,7 @@ from fromscratch.model.arithmetic import parameters, training_bytes
 from fromscratch.model.attention import causal_attention
 from fromscratch.model.decoder import Decoder
 from fromscratch.model.initial import initialise
+from fromscratch.model.initialisation import DepthScaled
 from fromscratch.model.llama_names import tensor_names, to_llama_name
 from fromscratch.model.settings import RotaryPositions
 from fromscratch.model.tiling import BLOCKWISE_TOKENS, QUERIES_PER_BLOCK
@@ -131,7 +132,7 @@ def test_initial_weights_do_not_depend_on_the_order_of_creation() -> None:
 
 
 def test_initial_weights_have_the_spread_that_the_settings_ask_for() -> None:
-    decoder = small_decoder(width=128, ffn_width=256, init_std=0.05)
+    decoder = small_decoder(width=128, ffn_width=256, init=DepthScaled(std=0.05))
     for name, parameter in decoder.named_parameters():
         if name.endswith("norm.weight"):
             assert torch.equal(parameter, torch.ones_like(parameter))
@@ -141,7 +142,7 @@ def test_initial_weights_have_the_spread_that_the_settings_ask_for() -> None:
 
 
 def test_the_embedding_may_start_at_a_scale_of_its_own() -> None:
-    decoder = small_decoder(width=128, ffn_width=256, embedding_init_std=1.0)
+    decoder = small_decoder(width=128, ffn_width=256, init=DepthScaled(embedding_std=1.0))
     assert 0.95 < decoder.embedding.weight.std() < 1.05
     assert decoder.head_weight.std() < 0.1
 
