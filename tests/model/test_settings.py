@@ -53,6 +53,13 @@ def test_sizes_have_to_be_above_zero(field: str) -> None:
     assert f"`{field}` = 0 is refused" in refusal(**{field: 0}).message
 
 
+@pytest.mark.parametrize(("old", "now"), [("init_std", "std"), ("embedding_init_std", "embedding_std")])
+def test_settings_that_went_into_the_initialisation_are_found_again(old: str, now: str) -> None:
+    error = refusal(**{old: 0.05})
+    assert error.message == f"recipe.toml: `{old}` is not a setting"
+    assert error.hint == f'did you mean `init = {{ kind = "depth_scaled", {now} = … }}`?'
+
+
 @pytest.mark.parametrize(
     ("published", "total"), [(YI_6B, 6_061_035_520), (YI_9B, 8_829_407_232), (YI_34B, 34_388_917_248)]
 )

@@ -81,7 +81,7 @@ class FanIn(Drawn):
 
 
 class Torchtitan(Drawn):
-    """That of torchtitan for Llama 3: 0.02 for queries, keys, values and gates, scaled by depth for the rest of a layer;
+    """That of torchtitan for Llama 3: 0.02 for queries, keys, values and gates, by depth for the rest of a layer;
     1 for the embedding; 1 / √width, truncated at 3, for the head."""
 
     kind: Literal["torchtitan"] = "torchtitan"
