@@ -342,7 +342,7 @@ def drawing(
             parts += panel(name, series, x_axis, y_axis, y_range, y_scale, left, top, dots)
     body = "\n".join(parts)
     font = 'font-family="system-ui, sans-serif"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" {font}>\n{body}\n</svg>\n'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" {font}>\n<rect width="100%" height="100%" fill="white"/>\n{body}\n</svg>\n'
 
 
 def panel(

@@ -32,8 +32,8 @@ class Drawn(Settings):
     """Of learned positions, where it is not the kind's own; 0.01 in GPT-2's code."""
 
     truncate_at: float | None = Field(default=None, gt=0)
-    """Nothing is drawn further from 0 than so many standard deviations: 3 in OLMo 2, 2 in Haiku's linear layers, which
-    Gopher's library is. The standard deviations said here are those before."""
+    """Nothing is drawn further from 0 than so many standard deviations, which are those before: 3 in OLMo 2, 2 in the
+    linear layers of Haiku, Gopher's library."""
 
     zero: tuple[Literal["head", "query", "outputs"], ...] = ()
     """Matrices that begin at 0: the head and the queries, as muP's paper advises (arXiv 2203.03466, appendix D.2), or
@@ -76,8 +76,8 @@ class FanIn(Drawn):
     kind: Literal["fan_in"] = "fan_in"
 
     depth: Literal["none", "model", "layer"] = "none"
-    """Whether those that write to the residual stream are scaled as in `depth_scaled`: by `layer`, and truncated at
-    3, it is the one of OLMo 1 (arXiv 2402.00838)."""
+    """Whether those that write to the residual stream are scaled as in `depth_scaled`: by `layer`, truncated at 3 and
+    with an embedding of 1 / √width, it is the one of OLMo 1 (arXiv 2402.00838)."""
 
 
 class Torchtitan(Drawn):
