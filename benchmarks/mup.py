@@ -340,9 +340,8 @@ def drawing(
         for across, (name, series) in enumerate(row):
             left, top = LEFT + across * (PANEL_WIDTH + GAP), TOP + 14 + down * (PANEL_HEIGHT + GAP)
             parts += panel(name, series, x_axis, y_axis, y_range, y_scale, left, top, dots)
-    body = "\n".join(parts)
-    font = 'font-family="system-ui, sans-serif"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" {font}>\n<rect width="100%" height="100%" fill="white"/>\n{body}\n</svg>\n'
+    page = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" font-family="system-ui, sans-serif">'
+    return "\n".join([page, '<rect width="100%" height="100%" fill="white"/>', *parts, "</svg>\n"])
 
 
 def panel(
