@@ -16,6 +16,7 @@ from fromscratch.corpus.sources import Package
 from fromscratch.model.decoder import Decoder
 from fromscratch.model.files import save_model
 from fromscratch.model.initial import initialise
+from fromscratch.model.initialisation import DepthScaled
 from fromscratch.model.settings import DecoderSettings
 from tests.make_corpus import make_corpus
 
@@ -53,7 +54,9 @@ def make_inputs(run: Path, tokenizer: Tokenizer) -> dict[str, Artifact]:
     trained = begin_artifact(run / "tokenizer", Origin("tokenizer", {}, {}))
     (trained.folder / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
     base = begin_artifact(run / "pretrain", Origin("pretrain", {}, {}))
-    settings = DecoderSettings(layers=2, width=32, heads=2, kv_heads=1, ffn_width=64, context_tokens=96, init_std=0.1)
+    settings = DecoderSettings(
+        layers=2, width=32, heads=2, kv_heads=1, ffn_width=64, context_tokens=96, init=DepthScaled(std=0.1)
+    )
     decoder = Decoder(settings, tokenizer.get_vocab_size())
     initialise(decoder, seed=0)
     save_model(base.folder, decoder)

@@ -8,13 +8,11 @@ from torch import Tensor
 
 from fromscratch.model.arithmetic import parameters, training_bytes
 from fromscratch.model.attention import causal_attention
-from fromscratch.model.decoder import Decoder
-from fromscratch.model.initial import initialise
 from fromscratch.model.llama_names import tensor_names, to_llama_name
 from fromscratch.model.settings import RotaryPositions
 from fromscratch.model.tiling import BLOCKWISE_TOKENS, QUERIES_PER_BLOCK
 
-from .conftest import VOCABULARY, peer_of, recollections, small_decoder, small_settings, trained_decoder
+from .conftest import VOCABULARY, peer_of, recollections, small_decoder, trained_decoder
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "grouped-query": {},
@@ -102,48 +100,6 @@ def test_the_statistics_of_the_norm_survive_autocast() -> None:
         normed_BTD = decoder.final_norm(stream_BTD)
     torch.testing.assert_close(normed_BTD.float(), torch.ones(1, 1, 32), atol=0.01, rtol=0)
     assert normed_BTD[0, 0, 0] >= normed_BTD[0, 0, 1]
-
-
-def test_initial_weights_depend_on_seed_and_name_alone() -> None:
-    deep, shallow = small_decoder(layers=3), small_decoder(layers=2)
-    torch.manual_seed(1234)
-    again = small_decoder(layers=3)
-    for name, parameter in deep.named_parameters():
-        assert torch.equal(parameter, again.get_parameter(name)), f"{name} depends on the global generator"
-    query = "layers.1.attention.query.weight"
-    assert torch.equal(deep.get_parameter(query), shallow.get_parameter(query)), "depends on what else is created"
-    assert not torch.equal(deep.get_parameter(query), deep.get_parameter("layers.0.attention.query.weight"))
-    other_seed = Decoder(small_settings(layers=3), VOCABULARY)
-    initialise(other_seed, 1)
-    assert not torch.equal(deep.get_parameter(query), other_seed.get_parameter(query))
-
-
-def test_initial_weights_do_not_depend_on_the_order_of_creation() -> None:
-    plain = small_decoder()
-    turned = Decoder(small_settings(), VOCABULARY)
-    turned._modules = dict(reversed(turned._modules.items()))
-    for layer in turned.layers:
-        layer._modules = dict(reversed(layer._modules.items()))
-    assert [name for name, _ in turned.named_parameters()] != [name for name, _ in plain.named_parameters()]
-    initialise(turned, 0)
-    for name, parameter in plain.named_parameters():
-        assert torch.equal(parameter, turned.get_parameter(name))
-
-
-def test_initial_weights_have_the_spread_that_the_settings_ask_for() -> None:
-    decoder = small_decoder(width=128, ffn_width=256, init_std=0.05)
-    for name, parameter in decoder.named_parameters():
-        if name.endswith("norm.weight"):
-            assert torch.equal(parameter, torch.ones_like(parameter))
-            continue
-        expected = 0.05 / 2 if name.endswith(("output.weight", "down.weight")) else 0.05  # √(2 · 2 layers) = 2
-        assert parameter.std().item() == pytest.approx(expected, rel=0.03), name
-
-
-def test_the_embedding_may_start_at_a_scale_of_its_own() -> None:
-    decoder = small_decoder(width=128, ffn_width=256, embedding_init_std=1.0)
-    assert 0.95 < decoder.embedding.weight.std() < 1.05
-    assert decoder.head_weight.std() < 0.1
 
 
 @pytest.mark.parametrize("head", ["tied", "untied"])

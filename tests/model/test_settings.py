@@ -48,9 +48,16 @@ def test_heads_of_odd_width_are_refused_since_rotation_turns_pairs() -> None:
     assert error.hint == "use a width such as 32, which makes heads 4 wide"
 
 
-@pytest.mark.parametrize("field", ["layers", "width", "heads", "kv_heads", "ffn_width", "context_tokens", "init_std"])
+@pytest.mark.parametrize("field", ["layers", "width", "heads", "kv_heads", "ffn_width", "context_tokens"])
 def test_sizes_have_to_be_above_zero(field: str) -> None:
     assert f"`{field}` = 0 is refused" in refusal(**{field: 0}).message
+
+
+@pytest.mark.parametrize(("old", "now"), [("init_std", "std"), ("embedding_init_std", "embedding_std")])
+def test_settings_that_went_into_the_initialisation_are_found_again(old: str, now: str) -> None:
+    error = refusal(**{old: 0.05})
+    assert error.message == f"recipe.toml: `{old}` is not a setting"
+    assert error.hint == f'did you mean `init = {{ kind = "depth_scaled", {now} = … }}`?'
 
 
 @pytest.mark.parametrize(

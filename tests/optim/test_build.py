@@ -271,3 +271,36 @@ def test_settings_name_the_kind_that_is_not_known() -> None:
     assert validate_settings(Muon, from_recipe, "recipe.toml").rest.learning_rates == {"head.weight": 0.002}
     with pytest.raises(FromScratchError, match="`itterations` is not a setting"):
         validate_settings(Muon, {"itterations": 5}, "recipe.toml")
+
+
+def test_a_factor_scales_the_learning_rate_of_its_parameter_and_leaves_its_decay() -> None:
+    module = tiny_module()
+    before = copy.deepcopy(module)
+    asked: dict[str, str] = {}
+
+    def factor(name: str, moves: str) -> float:
+        asked[name] = moves
+        return 0.25 if name == "up.weight" else 1.0
+
+    settings = AdamW(peak_learning_rate=0.1, weight_decay=1.0)
+    updater = build_optimizer(settings, module.named_parameters(), factor)
+    train(module, updater, range(1))
+    for name, rate in (("up.weight", 0.025), ("down.weight", 0.1)):  # Adam's first step is the learning rate itself
+        moved = module.get_parameter(name) - 0.9 * before.get_parameter(name)
+        torch.testing.assert_close(moved.abs(), torch.full_like(moved, rate), rtol=1e-3, atol=1e-5)
+    assert set(asked.values()) == {"entries"}
+    for update_scale, moves in (("spectral", "singular_values"), ("adamw", "root_mean_square")):
+        build_optimizer(Muon(update_scale=update_scale), tiny_module().named_parameters(), factor)
+        assert (asked["up.weight"], asked["head.weight"]) == (moves, "entries")
+
+
+def test_muon_moves_a_matrix_by_its_factor_and_keeps_its_decay() -> None:
+    moved = {}
+    for share in (1.0, 0.5):
+        module = tiny_module()
+        settings = Muon(weight_decay=0.2, peak_learning_rate=0.5)
+        updater = build_optimizer(settings, module.named_parameters(), lambda *_, share=share: share)
+        before = copy.deepcopy(module)
+        train(module, updater, range(1))
+        moved[share] = module.up.weight - 0.9 * before.up.weight
+    torch.testing.assert_close(moved[0.5], moved[1.0] / 2, rtol=1e-4, atol=1e-6)

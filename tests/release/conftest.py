@@ -227,7 +227,7 @@ DECODER = {
     "positions": {"kind": "rotary", "base": 10000.0, "scaling": None},
     "norm_epsilon": 1e-5,
     "head": "untied",
-    "init_std": 0.02,
+    "init": {"kind": "depth_scaled", "std": 0.02},
 }
 PRETRAIN = {
     "steps": 3000,

@@ -22,8 +22,9 @@ from fromscratch.core.workplace import Machine, Workplace
 from fromscratch.model.decoder import Decoder
 from fromscratch.model.files import load_model
 from fromscratch.model.initial import initialise
+from fromscratch.model.initialisation import MuP
 from fromscratch.model.settings import DecoderSettings
-from fromscratch.optim.settings import Constant, Muon
+from fromscratch.optim.settings import AdamW, Constant, Muon
 from fromscratch.train.loop import Batch
 from fromscratch.train.run import train_to_end
 from fromscratch.train.settings import LoopSettings
@@ -42,7 +43,9 @@ def nothing(_number: int) -> None:
     pass
 
 
-def train(run: Path, disturb: Disturb = nothing, settings: LoopSettings = SETTINGS) -> dict[str, Any]:
+def train(
+    run: Path, disturb: Disturb = nothing, settings: LoopSettings = SETTINGS, shape: DecoderSettings = SHAPE
+) -> dict[str, Any]:
     """One call as the pipeline makes it; ``disturb`` is called in each step with the number of its batch."""
 
     def batches(number: int) -> Batch:
@@ -50,7 +53,7 @@ def train(run: Path, disturb: Disturb = nothing, settings: LoopSettings = SETTIN
         sequences = torch.randint(0, VOCABULARY, (2, 13), generator=torch.Generator().manual_seed(number))
         return sequences[:, :-1], sequences[:, 1:]
 
-    decoder = Decoder(SHAPE, VOCABULARY)
+    decoder = Decoder(shape, VOCABULARY)
     initialise(decoder, 0)
     draft = run / "draft"
     draft.mkdir(parents=True, exist_ok=True)
@@ -104,6 +107,17 @@ def test_the_facts_sum_up_the_run(tmp_path: Path) -> None:
     assert facts["final_loss"] == history[-1].loss
     assert facts["seconds"] == pytest.approx(sum(line.seconds for line in history), abs=1e-3)
     assert facts["tokens_per_second"] == pytest.approx(facts["tokens"] / facts["seconds"], rel=0.05)
+
+
+def test_under_mup_matrices_of_twice_the_base_width_learn_half_as_fast(tmp_path: Path) -> None:
+    shape = SHAPE.model_copy(update={"parametrisation": MuP(base_width=8)})
+    optimizer = AdamW(peak_learning_rate=0.01, weight_decay=0.0)
+    train(tmp_path, settings=SETTINGS.model_copy(update={"steps": 1, "optimizer": optimizer}), shape=shape)
+    trained, start = load_model(tmp_path / "draft"), Decoder(shape, VOCABULARY)
+    initialise(start, 0)
+    for name, rate in (("embedding", 0.01), ("layers.0.mlp.down", 0.005), ("layers.0.mlp_norm", 0.01), ("head", 0.005)):
+        moved = trained.get_submodule(name).weight - start.get_submodule(name).weight
+        assert moved.abs().max().item() == pytest.approx(rate, rel=1e-3), name  # as far as Adam's first step goes
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -12,6 +12,7 @@ from fromscratch.model.settings import (
     RotaryPositions,
     YarnScaling,
 )
+from fromscratch.model.spread import initial_std
 
 __all__ = ["from_llama_name", "llama_config", "tensor_names", "to_llama_name"]
 
@@ -92,7 +93,7 @@ def llama_config(
         "attention_dropout": 0.0,
         "mlp_bias": False,
         "pretraining_tp": 1,
-        "initializer_range": settings.init_std,
+        "initializer_range": initial_std(settings, "layers.0.mlp.gate.weight"),
         "tie_word_embeddings": settings.head == "tied",
         "bos_token_id": beginning_id,
         "eos_token_id": ends[0] if len(ends) == 1 else ends,

@@ -5,6 +5,7 @@ from typing import Any
 
 from fromscratch.core.errors import FromScratchError
 from fromscratch.core.settings import did_you_mean
+from fromscratch.model.initialisation import DepthScaled
 from fromscratch.model.settings import (
     DecoderSettings,
     LearnedPositions,
@@ -51,6 +52,7 @@ def _gpt(layers: int, width: int, heads: int, context: int, **more: Any) -> Deco
         positions=LearnedPositions(),
         context_tokens=context,
         head="tied",
+        init=DepthScaled(position_embedding_std=0.01),
         **more,
     )
 

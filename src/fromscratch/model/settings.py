@@ -1,10 +1,12 @@
 """What a decoder is made of, and how a continuation is drawn from it, as settings; torch is not needed to read them."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from fromscratch.core.settings import Settings, refuse
+from fromscratch.model.initialisation import DepthScaled, Initialisation, Parametrisation, Standard
 
 __all__ = [
     "AlibiPositions",
@@ -134,6 +136,7 @@ Positions = Annotated[
 ]
 
 GATED = ("swiglu", "geglu")
+MOVED_TO_INIT = {"init_std": "std", "embedding_init_std": "embedding_std"}
 
 
 class DecoderSettings(Settings):
@@ -192,12 +195,19 @@ class DecoderSettings(Settings):
     head: Literal["tied", "untied"] = "untied"
     """Whether the output head is the embedding itself or a matrix of its own."""
 
-    init_std: float = Field(default=0.02, gt=0)
-    """Standard deviation of initial weights; those that write to the residual stream get it over √(2 · layers)."""
+    init: Initialisation = DepthScaled()
+    """How initial weights are drawn."""
 
-    embedding_init_std: float | None = Field(default=None, gt=0)
-    """Standard deviation of the initial embedding, where it is not `init_std`. With 1 the residual stream starts at the
-    scale that norms give it."""
+    parametrisation: Parametrisation = Standard()
+    """How initial weights and learning rates follow the width."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _say_where_settings_went(cls, data: Any) -> Any:
+        for name, now in MOVED_TO_INIT.items():
+            if isinstance(data, Mapping) and name in data:
+                refuse(f"`@{name}` is not a setting", f'did you mean `init = {{ kind = "depth_scaled", {now} = … }}`?')
+        return data
 
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:
@@ -220,6 +230,8 @@ class DecoderSettings(Settings):
                 told = f"`@width` / `@heads` = {self.key_width}"
                 mended = f"a width such as {self.width + self.heads}, which makes heads {self.key_width + 1} wide"
             refuse(f"{told} is odd, and rotary positions turn pairs", f"use {mended}")
+        if self.head == "tied" and "head" in self.init.zero:
+            refuse('`@head` = "tied" has no head of its own to begin at 0', "leave `head` out of `init.zero`")
         if self.width % 2 and self.positions.kind in ("sinusoidal", "relative"):
             refuse(f"`@width` = {self.width} is odd, and sines come in pairs with cosines", f"use {self.width + 1}")
         return self

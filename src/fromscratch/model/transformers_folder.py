@@ -114,7 +114,7 @@ def _llama_settings(config: Config) -> dict[str, Any]:
         "positions": {"kind": "rotary", "base": _rope(config).get("rope_theta", 1e4), "scaling": _scaling(config)},
         "context_tokens": config.get("max_position_embeddings", 2048),
         "head": "tied" if config.get("tie_word_embeddings", False) else "untied",
-        "init_std": config.get("initializer_range", 0.02),
+        "init": {"kind": "normal", "std": config.get("initializer_range", 0.02)},
     }
 
 
@@ -193,7 +193,7 @@ def _gpt2_settings(config: Config) -> dict[str, Any]:
         "positions": {"kind": "learned"},
         "context_tokens": config.get("n_positions", 1024),
         "head": "tied" if config.get("tie_word_embeddings", True) else "untied",
-        "init_std": config.get("initializer_range", 0.02),
+        "init": {"kind": "depth_scaled", "std": config.get("initializer_range", 0.02)},
     }
 
 

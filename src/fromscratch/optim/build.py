@@ -1,6 +1,6 @@
 """Optimisers over named parameters: Muon for hidden matrices, fused AdamW for the rest, and one call for both."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -10,11 +10,16 @@ from torch.nn import Parameter
 
 from fromscratch.core.errors import FromScratchError
 from fromscratch.optim.muon import MuonOptimizer
-from fromscratch.optim.settings import AdamW, Muon, Optimizer
+from fromscratch.optim.settings import AdamW, Moves, Muon, Optimizer
 
-__all__ = ["Updater", "build_optimizer"]
+__all__ = ["Factor", "Updater", "build_optimizer"]
 
 Named = list[tuple[str, Parameter]]
+Factor = Callable[[str, Moves], float]
+"""What the learning rate of the parameter of this name is multiplied with, by what of its update it is the size of."""
+
+Groups = dict[tuple[float, float], list[Parameter]]
+"""Parameters by peak learning rate and weight decay."""
 
 
 class Updater:
@@ -65,35 +70,46 @@ class Updater:
             self._owner[parameter].state[parameter] = state
 
 
-def build_optimizer(settings: Optimizer, named_parameters: Iterable[tuple[str, Parameter]]) -> Updater:
+def as_they_are(_name: str, _moves: Moves) -> float:
+    """The factor of learning rates that were found for these parameters."""
+    return 1.0
+
+
+def build_optimizer(
+    settings: Optimizer, named_parameters: Iterable[tuple[str, Parameter]], factor: Factor = as_they_are
+) -> Updater:
     """Hand each parameter to its optimiser by the rules of the settings.
 
-    Raises FromScratchError for a rule that gives Muon something else than a matrix, and for a learning rate that
-    names no parameter, or the same one as another.
+    ``factor`` makes learning rates that were found for another width right for these parameters; what a step takes of a
+    weight for decay stays. Raises FromScratchError for a rule that gives Muon something else than a matrix, and for a
+    learning rate that names no parameter, or the same one as another.
     """
     named = list(named_parameters)
     if isinstance(settings, AdamW):
-        return Updater([_build_adamw(settings, named)], named, settings.peak_learning_rate)
+        return Updater([_build_adamw(settings, named, factor)], named, settings.peak_learning_rate)
     matrices = [(name, each) for name, each in named if settings.matrices.picks(name, each.ndim)]
     rest = [(name, each) for name, each in named if not settings.matrices.picks(name, each.ndim)]
-    optimizers = [_build_muon(settings, matrices)] if matrices else []
+    optimizers = [_build_muon(settings, matrices, factor)] if matrices else []
     if rest:
-        optimizers.append(_build_adamw(settings.rest, rest))
+        optimizers.append(_build_adamw(settings.rest, rest, factor))
     return Updater(optimizers, named, settings.peak_learning_rate)
 
 
-def _build_muon(settings: Muon, named: Named) -> torch.optim.Optimizer:
+def _build_muon(settings: Muon, named: Named, factor: Factor) -> torch.optim.Optimizer:
+    groups: Groups = {}
     for name, parameter in named:
         if parameter.ndim != 2:
             raise FromScratchError(
                 f"`matrices` gives Muon the parameter {name!r} of {parameter.ndim} dimensions",
                 "set `matrices.dimensions` = 2, or leave the name out by `matrices.except_names`",
             )
-    return MuonOptimizer(_group(named, settings.peak_learning_rate, settings.weight_decay), settings)
+        rates = _rates(settings.peak_learning_rate, settings.weight_decay, factor(name, settings.moves))
+        groups.setdefault(rates, []).append(parameter)
+    return MuonOptimizer(_as_torch_has_them(groups), settings)
 
 
-def _build_adamw(settings: AdamW, named: Named) -> torch.optim.Optimizer:
-    groups: dict[tuple[float, float], Named] = {}
+def _build_adamw(settings: AdamW, named: Named, factor: Factor) -> torch.optim.Optimizer:
+    groups: Groups = {}
     used: set[str] = set()
     for name, parameter in named:
         patterns = [pattern for pattern in settings.learning_rates if fnmatchcase(name, pattern)]
@@ -105,20 +121,28 @@ def _build_adamw(settings: AdamW, named: Named) -> torch.optim.Optimizer:
         used.update(patterns)
         rate = settings.learning_rates[patterns[0]] if patterns else settings.peak_learning_rate
         decays = not any(each.picks(name, parameter.ndim) for each in settings.undecayed)
-        groups.setdefault((rate, settings.weight_decay if decays else 0.0), []).append((name, parameter))
+        rates = _rates(rate, settings.weight_decay if decays else 0.0, factor(name, settings.moves))
+        groups.setdefault(rates, []).append(parameter)
     for pattern in settings.learning_rates.keys() - used:
         raise FromScratchError(
             f"`learning_rates` names {pattern!r}, which is no parameter that AdamW trains",
             "it trains " + ", ".join(name for name, _ in named),
         )
     return torch.optim.AdamW(
-        [group for (rate, decay), members in groups.items() for group in _group(members, rate, decay)],
+        _as_torch_has_them(groups),
         betas=(settings.beta1, settings.beta2),
         eps=settings.epsilon,
         fused=True,
     )
 
 
-def _group(named: Named, peak_learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
-    parameters = [parameter for _, parameter in named]
-    return [{"params": parameters, "peak_learning_rate": peak_learning_rate, "weight_decay": weight_decay}]
+def _rates(peak_learning_rate: float, weight_decay: float, factor: float) -> tuple[float, float]:
+    """Both are multiplied in a step, so decay is divided by what the learning rate is multiplied with."""
+    return peak_learning_rate * factor, weight_decay / factor
+
+
+def _as_torch_has_them(groups: Groups) -> list[dict[str, Any]]:
+    return [
+        {"params": parameters, "peak_learning_rate": rate, "weight_decay": decay}
+        for (rate, decay), parameters in groups.items()
+    ]

@@ -12,12 +12,16 @@ __all__ = [
     "Constant",
     "Cosine",
     "Linear",
+    "Moves",
     "Muon",
     "Optimizer",
     "Schedule",
     "Selection",
     "WarmupStableDecay",
 ]
+
+Moves = Literal["entries", "singular_values", "root_mean_square"]
+"""What of an update the learning rate is the size of: every entry, every singular value, or the entries on average."""
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -68,6 +72,11 @@ class AdamW(Settings):
     undecayed: tuple[Selection, ...] = (Selection(dimensions=1), Selection(names=("*embedding.weight",)))
     """Parameters without weight decay: by default norms, biases and embeddings."""
 
+    @property
+    def moves(self) -> Moves:
+        """What the learning rate is the size of."""
+        return "entries"
+
 
 class Muon(Settings):
     """Momentum made orthogonal, for hidden matrices (Jordan et al. 2024, kellerjordan.github.io/posts/muon)."""
@@ -99,6 +108,11 @@ class Muon(Settings):
 
     rest: AdamW = AdamW()
     """How every other parameter is trained."""
+
+    @property
+    def moves(self) -> Moves:
+        """What the learning rate is the size of."""
+        return "singular_values" if self.update_scale == "spectral" else "root_mean_square"
 
 
 Optimizer = Annotated[AdamW | Muon, Field(discriminator="kind")]

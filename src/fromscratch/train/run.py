@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from fromscratch.core.workplace import Workplace
 from fromscratch.model.decoder import Decoder
 from fromscratch.model.device import choose_device
 from fromscratch.model.files import WEIGHTS, save_model
+from fromscratch.model.transfer import learning_rate_factor
 from fromscratch.optim.build import build_optimizer
 from fromscratch.parallel.mesh import ALONE, Ranks
 from fromscratch.parallel.pipeline import optimizer_of_stage
@@ -70,12 +72,12 @@ def train_to_end(
 
 
 def _fresh_state(decoder: Decoder, settings: LoopSettings, ranks: Ranks) -> TrainState:
-    optimizer = settings.optimizer
+    optimizer, factor = settings.optimizer, partial(learning_rate_factor, decoder.settings)
     if ranks.layout.pipeline > 1:
         with torch.device("meta"):  # what names no parameter of any stage is refused as ever
-            build_optimizer(optimizer, Decoder(decoder.settings, decoder.vocabulary).named_parameters())
+            build_optimizer(optimizer, Decoder(decoder.settings, decoder.vocabulary).named_parameters(), factor)
         optimizer = optimizer_of_stage(optimizer, decoder)
-    return TrainState(decoder, build_optimizer(optimizer, decoder.named_parameters()))
+    return TrainState(decoder, build_optimizer(optimizer, decoder.named_parameters(), factor))
 
 
 def _write_model(folder: Path, checkpoints: Path, state: TrainState, ranks: Ranks) -> None:
