@@ -45,6 +45,8 @@ def alone(trial: Trial, workplace: Workplace) -> dict[str, Any]:
 def assert_like(one: dict[str, Any], other: dict[str, Any], what: Any) -> None:
     assert one["losses"] == pytest.approx(other["losses"], abs=1e-6), what
     assert one["norms"] == pytest.approx(other["norms"], rel=1e-4), what
+    for part in ("attention norms", "head norms"):
+        assert one[part] == pytest.approx(other[part], rel=1e-3), (what, part)
     assert one["tokens"] == other["tokens"], what
 
 

@@ -86,6 +86,7 @@ def train(trial: Trial, workplace: Workplace, ranks: Ranks) -> dict[str, Any]:
     return {
         "losses": [each.loss for each in reports],
         "norms": [each.gradient_norm for each in reports],
+        **{f"{part} norms": [each.gradient_norms.get(part, 0.0) for each in reports] for part in ("attention", "head")},
         "tokens": [each.tokens for each in reports],
         "held": sum(_local(each).numel() for each in decoder.parameters()),
     }

@@ -88,6 +88,12 @@ def test_the_ledger_tells_every_step_and_every_checkpoint_with_its_place_in_the_
     steps = lines(undisturbed, "step")
     assert [line["step"] for line in steps] == list(range(1, 13))
     assert {"loss", "gradient_norm", "learning_rate", "tokens", "seconds", "batch", "stage"} < set(steps[0])
+    assert [line["position"] for line in steps] == [{"batch": number} for number in range(12)]
+    assert all(0 < line["mfu"] < 1 and line["peak_memory_bytes"] > 1e6 for line in steps)
+    parts = [sum(norm**2 for norm in line["gradient_norms"].values()) ** 0.5 for line in steps]
+    assert parts == pytest.approx([line["gradient_norm"] for line in steps], rel=1e-5)
+    (peak,) = lines(undisturbed, "peak")
+    assert peak["flops_per_second"] > 1e9
     saved = lines(undisturbed, "checkpoint")
     assert [(line["step"], line["position"]) for line in saved] == [(4, {"batch": 4}), (8, {"batch": 8})]
     assert all(len(line["digest"]) == 64 for line in saved)

@@ -12,6 +12,7 @@ __all__ = [
     "flops_per_token",
     "key_value_cache_bytes",
     "parameters",
+    "part_of",
     "training_bytes",
 ]
 
@@ -51,6 +52,13 @@ def parameters(settings: DecoderSettings, vocabulary: int) -> ParameterCounts:
         norms=norm * (norms_per_layer * settings.layers + (settings.norm_placement != "post")),
         head=table if settings.head == "untied" else 0,
     )
+
+
+def part_of(name: str) -> str:
+    """The part of ``ParameterCounts`` that a parameter of the decoder is counted in, by its name."""
+    outer = {"embedding": "embedding", "position_embedding": "positions", "head": "head"}
+    within = name.split(".")
+    return outer.get(within[0]) or next((each for each in ("attention", "mlp") if each in within), "norms")
 
 
 def _attention_parameters(settings: DecoderSettings) -> tuple[int, int]:

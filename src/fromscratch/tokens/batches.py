@@ -1,9 +1,6 @@
 """Batch number i of a run, as a pure function of the shards, the mixture, the seed and i."""
 
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +11,10 @@ from fromscratch.core.errors import FromScratchError
 from fromscratch.tokens.keys import key_of, mix
 from fromscratch.tokens.mixture import BLOCK_SEQUENCES, assign_groups, block_counts, drawn_before, group_weights
 from fromscratch.tokens.permutation import permute
-from fromscratch.tokens.shards import open_tokens, read_index
+from fromscratch.tokens.shards import read_index
+from fromscratch.tokens.stream import open_stream
 
 __all__ = ["BatchPlan", "trained_batches"]
-
-
-@dataclass(frozen=True)
-class _Stream:
-    """The shards of a group end to end; ``starts`` are the places of their first tokens, and of the end."""
-
-    shards: tuple[npt.NDArray[Any], ...]
-    starts: tuple[int, ...]
-
-    def read(self, first: int, out: npt.NDArray[np.int64]) -> None:
-        """Fill ``out`` with the tokens from place ``first`` on, across shards where it must."""
-        filled = 0
-        while filled < len(out):
-            number = bisect_right(self.starts, first + filled) - 1
-            offset = first + filled - self.starts[number]
-            part = self.shards[number][offset : offset + len(out) - filled]
-            out[filled : filled + len(part)] = part
-            filled += len(part)
 
 
 class BatchPlan:
@@ -69,7 +49,7 @@ class BatchPlan:
         self._counts = block_counts(list(weights.values()))
         self._windows = np.array([windows[name] for name in self.groups], dtype=np.int64)
         self._keys = np.array([key_of("windows", seed, name) for name in self.groups], dtype=np.uint64)
-        self._streams = [_open_stream(tokens_folder, index, name) for name in self.groups]
+        self._streams = [open_stream(tokens_folder, index, name) for name in self.groups]
         self._seed, self._sequence_tokens, self._batch_sequences = seed, sequence_tokens, batch_sequences
 
     @property
@@ -113,8 +93,3 @@ def trained_batches(plan: BatchPlan, batches: int) -> Iterator[npt.NDArray[np.in
     """The tokens of batches 0 to ``batches`` - 1, one array each: exactly what a run of so many steps learnt from,
     which is what a baseline must be fitted on to be comparable."""
     return (plan.batch(number) for number in range(batches))
-
-
-def _open_stream(tokens_folder: Path, index: Mapping[str, Any], group: str) -> _Stream:
-    shards = tuple(open_tokens(tokens_folder, index, each) for each in index["groups"][group]["train"]["shards"])
-    return _Stream(shards, (*accumulate((len(each) for each in shards), initial=0),))

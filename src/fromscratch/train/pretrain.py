@@ -25,6 +25,7 @@ from fromscratch.train.compile import compile_where_it_pays
 from fromscratch.train.loop import Batch
 from fromscratch.train.run import train_to_end
 from fromscratch.train.settings import PretrainSettings
+from fromscratch.train.validate import open_validation
 
 __all__ = ["pretrain"]
 
@@ -60,6 +61,11 @@ def pretrain(
             'set `machine.parallel.pipeline` = 1, or `pretrain.attend` = "window"',
         )
     job = Pretraining(draft.folder, inputs["tokens"].path, seed, model, pretrain)
+    if layout.pipeline > 1 and pretrain.validate_every_steps is not None:
+        raise FromScratchError(
+            "`pretrain.validate_every_steps`: the schedule of a pipeline has no pass without gradients",
+            "leave it out, or set `machine.parallel.pipeline` = 1",
+        )
     facts = work_together(_train_together, job, workplace, layout)
     plan = job.plan()
     with torch.device("meta"):
@@ -106,4 +112,5 @@ def _train_together(job: Pretraining, workplace: Workplace, ranks: Ranks) -> dic
         sequences = torch.from_numpy(plan.batch(number))
         return sequences[:, :-1], sequences[:, 1:]
 
-    return train_to_end(job.folder, decoder, batches, job.settings, workplace, "pretrain", plan.position, ranks)
+    validation = open_validation(job.tokens, settings)
+    return train_to_end(job.folder, decoder, batches, settings, workplace, "pretrain", plan.position, ranks, validation)

@@ -12,7 +12,7 @@ from fromscratch.checkpoint.store import save_checkpoint
 from fromscratch.core.files import digest_file
 from fromscratch.core.history import read_trainings
 from fromscratch.core.ledger import read_ledger
-from fromscratch.core.progress import progress
+from fromscratch.core.progress import progress, say
 from fromscratch.core.stopping import StopRequest, stop_at_safe_point
 from fromscratch.core.workplace import Workplace
 from fromscratch.model.decoder import Decoder
@@ -21,10 +21,12 @@ from fromscratch.model.files import WEIGHTS, save_model
 from fromscratch.optim.build import build_optimizer
 from fromscratch.parallel.mesh import ALONE, Ranks
 from fromscratch.parallel.pipeline import optimizer_of_stage
-from fromscratch.train.loop import Batch, training_steps
-from fromscratch.train.recovery import Position, Recovery
+from fromscratch.train.loop import Batch, Position, training_steps
+from fromscratch.train.matmul_rate import measured_flops_per_second
+from fromscratch.train.recovery import Recovery
 from fromscratch.train.settings import LoopSettings
 from fromscratch.train.state import MODEL, TrainState
+from fromscratch.train.validate import Validation
 
 __all__ = ["train_to_end"]
 
@@ -38,6 +40,7 @@ def train_to_end(
     label: str,
     position: Position = lambda batch: {"batch": batch},
     ranks: Ranks = ALONE,
+    validation: Validation | None = None,
 ) -> dict[str, Any]:
     """Train ``decoder`` and leave its weights in ``folder``; return the facts of the run.
 
@@ -45,7 +48,8 @@ def train_to_end(
     ``folder``/checkpoints while training, and a call with the same arguments goes on from the newest. ``label``
     names the run in the ledger and on the bar. The weights are the same to the bit however often it was stopped
     or killed, for the same number of threads. All of ``ranks`` call this together, each with what it holds of the
-    decoder and a ledger of its own; any others, however many, can go on with their checkpoints. Raises Stopped after
+    decoder and a ledger of its own; any others, however many, can go on with their checkpoints. ``validation`` puts
+    losses by group on record and changes nothing else. Raises Stopped after
     SIGINT or SIGTERM, with the step finished and saved, and FromScratchError when the loss is not finite.
     """
     torch.set_num_threads(workplace.machine.thread_count)
@@ -57,7 +61,8 @@ def train_to_end(
             state = _fresh_state(decoder, settings, ranks)
             recovery = Recovery(checkpoints, label, workplace.ledger, settings.keep_checkpoints, position, ranks)
             recovery.resume(state)
-            _train(state, batches, settings, recovery, stop)
+            peak = _measured_peak(state, settings, workplace, label, ranks)
+            _train(state, batches, settings, recovery, stop, peak, validation)
             _write_model(folder, checkpoints, state, ranks)
             facts = ranks.told(_facts(state, settings, workplace, label, ranks) if ranks.number == 0 else {})
             workplace.ledger.append("trained", stage=label, weights=digest_file(folder / WEIGHTS), facts=facts)
@@ -96,16 +101,37 @@ def _train(
     settings: LoopSettings,
     recovery: Recovery,
     stop: StopRequest,
+    peak_flops_per_second: float,
+    validation: Validation | None,
 ) -> None:
-    ranks = recovery.ranks
+    ranks, held_out = recovery.ranks, ""
     with progress(recovery.stage, settings.steps, state.step, shown=ranks.number == 0) as advance:
-        for _, report in training_steps(state, batches, settings, ranks):
+        reports = training_steps(state, batches, settings, ranks, recovery.position, peak_flops_per_second)
+        for _, report in reports:
             recovery.ledger.append("step", stage=recovery.stage, **asdict(report))
-            advance(1, f"loss {report.loss:.3f} · {report.tokens_per_second:,.0f} tokens/s")
-            stop.signal_number = ranks.highest(stop.signal_number or 0) or None  # all at the same step
+            if validation is not None and validation.is_due(state.step, settings.steps):
+                losses = validation.losses(state.model, settings, ranks)
+                recovery.ledger.append("validation", stage=recovery.stage, step=state.step, losses=losses)
+                held_out = f" · held out {sum(losses.values()) / len(losses):.3f}"
+            advance(1, f"loss {report.loss:.3f}{held_out} · {report.tokens_per_second:,.0f} tokens/s")
+            (signal_number,) = ranks.highest(stop.signal_number or 0)
+            stop.signal_number = int(signal_number) or None  # all at the same step
             if stop or (state.step % settings.checkpoint_every_steps == 0 and state.step < settings.steps):
                 recovery.save(state)
             stop.raise_if_asked()
+
+
+def _measured_peak(state: TrainState, settings: LoopSettings, workplace: Workplace, label: str, ranks: Ranks) -> float:
+    """What matrix products reach here, in all processes together, measured by the first; told once."""
+    device, dtype = next(state.model.parameters()).device, torch.float32
+    if settings.precision != "fp32":
+        dtype = torch.bfloat16
+    peak: float = ranks.told(measured_flops_per_second(device, dtype) if ranks.number == 0 else 0.0)
+    peak *= ranks.layout.processes
+    workplace.ledger.append("peak", stage=label, flops_per_second=round(peak), precision=settings.precision)
+    if ranks.number == 0:
+        say(f"matrix products reach {peak / 1e9:,.0f} GFLOP/s in {settings.precision} here: MFU is the share of that")
+    return peak
 
 
 def _finished_before(folder: Path, workplace: Workplace, label: str) -> dict[str, Any] | None:

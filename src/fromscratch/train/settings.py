@@ -70,5 +70,11 @@ class PretrainSettings(LoopSettings):
     compile: Literal["auto", "always", "never"] = "auto"
     """Whether steps are compiled; `auto` does where the run is long enough to win back twice what compiling costs."""
 
+    validate_every_steps: int | None = Field(default=None, gt=0)
+    """Steps between two looks at the loss on held-out tokens of each group; never when absent."""
+
+    validate_tokens: int = Field(default=16_384, gt=0)
+    """Held-out tokens of each group that are looked at."""
+
     mixture: dict[str, Annotated[float, Field(ge=0)]] | None = None
     """Share of the tokens by group such as `en/technical`, by `en/*` or by language; as found when absent."""
