@@ -241,3 +241,8 @@ def test_the_history_holds_each_step_once_and_only_of_its_stage(tmp_path: Path) 
     history = read_trainings(tmp_path / "ledger.jsonl")["pretrain"].steps
     assert [(line.step, line.loss) for line in history] == [(1, 11.0), (2, 12.0), (3, 23.0), (4, 24.0)]
     assert np.isclose([line.loss for line in read_trainings(tmp_path / "ledger.jsonl")["tune"].steps], [99.0]).all()
+
+
+def test_recomputing_is_a_setting_that_changes_no_weight(tmp_path: Path, undisturbed: Path) -> None:
+    train(tmp_path, settings=SETTINGS.model_copy(update={"recompute": "full"}))
+    assert files(tmp_path) == files(undisturbed)

@@ -15,6 +15,7 @@ __all__ = [
     "NoPositions",
     "NtkScaling",
     "Positions",
+    "Recompute",
     "RelativePositions",
     "RopeScaling",
     "RotaryPositions",
@@ -134,6 +135,8 @@ Positions = Annotated[
 ]
 
 GATED = ("swiglu", "geglu")
+
+Recompute = Literal["none", "selective", "full"]
 
 
 class DecoderSettings(Settings):

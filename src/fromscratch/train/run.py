@@ -15,7 +15,7 @@ from fromscratch.core.ledger import read_ledger
 from fromscratch.core.progress import progress, say
 from fromscratch.core.stopping import StopRequest, stop_at_safe_point
 from fromscratch.core.workplace import Workplace
-from fromscratch.model.decoder import Decoder
+from fromscratch.model.decoder import Decoder, Layer
 from fromscratch.model.device import choose_device
 from fromscratch.model.files import WEIGHTS, save_model
 from fromscratch.optim.build import build_optimizer
@@ -58,6 +58,9 @@ def train_to_end(
         facts = ranks.told(_finished_before(folder, workplace, label) if ranks.number == 0 else None)
         if facts is None:
             decoder.to(choose_device(workplace.machine)).train()
+            for layer in decoder.layers:
+                assert isinstance(layer, Layer)
+                layer.recompute = settings.recompute
             state = _fresh_state(decoder, settings, ranks)
             recovery = Recovery(checkpoints, label, workplace.ledger, settings.keep_checkpoints, position, ranks)
             recovery.resume(state)

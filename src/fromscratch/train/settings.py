@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from fromscratch.core.settings import Settings, refuse
+from fromscratch.model.settings import Recompute
 from fromscratch.optim.schedule import decay_steps
 from fromscratch.optim.settings import Muon, Optimizer, Schedule, WarmupStableDecay
 
@@ -37,6 +38,10 @@ class LoopSettings(Settings):
 
     precision: Literal["fp32", "bf16"] = "bf16"
     """`bf16` runs products in bfloat16; weights and optimiser state stay in fp32."""
+
+    recompute: Recompute = "none"
+    """What the backward pass computes again instead of keeping it: nothing, each layer's norms, activations and scores
+    but not its products (`selective`), or all of each layer (`full`), a third more work."""
 
     checkpoint_every_steps: int = Field(default=200, gt=0)
     """Steps between two checkpoints; at most this much is done again after a crash."""
