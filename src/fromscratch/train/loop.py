@@ -14,19 +14,20 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.profiler import record_function
 
 from fromscratch.core.errors import FromScratchError
 from fromscratch.model.arithmetic import ParameterCounts, flops_per_token, part_of
 from fromscratch.model.decoder import Decoder
 from fromscratch.model.documents import documents_in, ended_by
 from fromscratch.model.loss import IGNORED
-from fromscratch.optim.schedule import learning_rate_share
 from fromscratch.parallel.mesh import ALONE, Ranks
 from fromscratch.parallel.pipeline import Stage
 from fromscratch.train.settings import LoopSettings
+from fromscratch.train.stages import Stretch, stretches
 from fromscratch.train.state import TrainState
 
-__all__ = ["Batch", "Position", "StepReport", "training_steps"]
+__all__ = ["Batch", "NonFinite", "Position", "StepReport", "training_steps"]
 
 PARTS = tuple(each.name for each in fields(ParameterCounts))
 
@@ -81,38 +82,54 @@ def training_steps(
     """Train from where ``state`` stands to the last step; ``state`` is changed in place and yielded after each.
 
     Every one of ``ranks`` is given all of each batch, takes its part, and reports the same of the whole.
-    ``peak_flops_per_second`` is that of all of them together. Raises
-    FromScratchError, with ``state`` as after the step before, when the loss or the gradient is not finite.
+    ``peak_flops_per_second`` is that of all of them together. Raises FromScratchError, with ``state`` as after the step
+    before, when the loss or the gradient is not finite.
     """
     begun = time.perf_counter()
-    while state.step < settings.steps:
-        tokens_BT, targets_BT = batches(state.step)
-        scored = int((targets_BT != IGNORED).sum())
-        loss = accumulate_gradients(state.model, tokens_BT, targets_BT, scored, settings, ranks)
-        norms_N = clip_gradients(state.model, settings.clip_norm, ranks)
-        loss_value, norm, *part_norms = torch.cat((loss[None], norms_N)).tolist()  # the only wait for the device
-        refuse_non_finite(loss_value, norm, state.step)
-        share = learning_rate_share(settings.schedule, state.step, settings.steps)
-        state.updater.step(share)
-        state.step += 1
-        state.tokens += scored
-        seconds, held = ranks.highest(time.perf_counter() - begun, peak_memory_bytes(loss.device))
-        report = StepReport(
-            step=state.step,
-            batch=state.step - 1,
-            loss=loss_value,
-            gradient_norm=norm,
-            gradient_norms={name: each for name, each in zip(PARTS, part_norms, strict=True) if each},
-            learning_rate=state.updater.peak_learning_rate * share,
-            tokens=state.tokens,
-            seconds=seconds,
-            tokens_per_second=tokens_BT.numel() / seconds,
-            mfu=peak_flops_per_second and batch_flops(state.model, tokens_BT) / seconds / peak_flops_per_second,
-            peak_memory_bytes=int(held),
-            position=position(state.step - 1),
-        )
-        yield state, report
-        begun = time.perf_counter()  # what the caller did in between is not the step's
+    for here in stretches(settings):
+        here.enter(state.model)
+        while state.step < here.end:
+            report = _take_step(state, batches, here, ranks, position, begun, peak_flops_per_second)
+            yield state, report
+            begun = time.perf_counter()  # what the caller did in between is not the step's
+
+
+def _take_step(
+    state: TrainState,
+    batches: Callable[[int], Batch],
+    here: Stretch,
+    ranks: Ranks,
+    position: Position,
+    begun: float,
+    peak_flops_per_second: float | None,
+) -> StepReport:
+    batch = state.step
+    with record_function("fromscratch::data"):
+        tokens_BT, targets_BT = batches(batch)
+    scored = int((targets_BT != IGNORED).sum())
+    loss = accumulate_gradients(state.model, tokens_BT, targets_BT, scored, here.settings, ranks)
+    norms_N = clip_gradients(state.model, here.settings.clip_norm, ranks)
+    loss_value, norm, *part_norms = torch.cat((loss[None], norms_N)).tolist()  # the only wait for the device in a step
+    refuse_non_finite(loss_value, norm, batch)
+    share = here.learning_rate_share(batch)
+    state.updater.step(share)
+    state.step += 1
+    state.tokens += scored
+    seconds, held = ranks.highest(time.perf_counter() - begun, peak_memory_bytes(loss.device))
+    return StepReport(
+        step=state.step,
+        batch=batch,
+        loss=loss_value,
+        gradient_norm=norm,
+        gradient_norms={name: each for name, each in zip(PARTS, part_norms, strict=True) if each},
+        learning_rate=state.updater.peak_learning_rate * share,
+        tokens=state.tokens,
+        seconds=seconds,
+        tokens_per_second=tokens_BT.numel() / seconds,
+        mfu=peak_flops_per_second and batch_flops(state.model, tokens_BT) / seconds / peak_flops_per_second,
+        peak_memory_bytes=int(held),
+        position=position(batch),
+    )
 
 
 def accumulate_gradients(
@@ -131,7 +148,7 @@ def accumulate_gradients(
     if not scored:
         raise ValueError("a batch without a single target has no mean loss")
     tokens_RT, targets_RS = ranks.part(tokens_BT, targets_BT)
-    bf16 = settings.precision == "bf16"
+    bf16 = settings.precision != "fp32"
     if isinstance(model, Stage):
         size = settings.micro_batch_sequences
         return ranks.total(model.accumulate_gradients(tokens_RT, targets_RS, scored, settings.z_loss, size, bf16))
@@ -176,11 +193,17 @@ def peak_memory_bytes(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+class NonFinite(FromScratchError):
+    """A loss or a gradient that is no number, in the step on ``batch``."""
+
+    def __init__(self, message: str, hint: str, batch: int = 0) -> None:
+        super().__init__(message, hint)
+        self.batch = batch
+
+
 def refuse_non_finite(loss: float, norm: float, batch: int) -> None:
     """Stop before an update by numbers that are none would spoil every weight."""
     if not (math.isfinite(loss) and math.isfinite(norm)):
         what = f"the loss is {loss}" if not math.isfinite(loss) else f"the norm of the gradient is {norm}"
-        raise FromScratchError(
-            f"step {batch + 1}, batch {batch}: {what}",
-            "lower the peak learning rate, warm up longer, or set precision to fp32",
-        )
+        hint = "lower the peak learning rate, warm up longer, or set precision to fp32"
+        raise NonFinite(f"step {batch + 1}, batch {batch}: {what}", hint, batch)

@@ -23,6 +23,8 @@ from fromscratch.parallel.mesh import ALONE, Ranks
 from fromscratch.parallel.pipeline import optimizer_of_stage
 from fromscratch.train.loop import Batch, Position, training_steps
 from fromscratch.train.matmul_rate import measured_flops_per_second
+from fromscratch.train.memory import explained_when_memory_runs_out
+from fromscratch.train.profile import profiled
 from fromscratch.train.recovery import Recovery
 from fromscratch.train.settings import LoopSettings
 from fromscratch.train.state import MODEL, TrainState
@@ -57,7 +59,9 @@ def train_to_end(
     with stop_at_safe_point() as stop:
         facts = ranks.told(_finished_before(folder, workplace, label) if ranks.number == 0 else None)
         if facts is None:
-            decoder.to(choose_device(workplace.machine)).train()
+            device = choose_device(workplace.machine)
+            decoder.to(device).train()
+            steps_to_profile = workplace.machine.profile_steps if ranks.number == 0 else None
             for layer in decoder.layers:
                 assert isinstance(layer, Layer)
                 layer.recompute = settings.recompute
@@ -65,7 +69,15 @@ def train_to_end(
             recovery = Recovery(checkpoints, label, workplace.ledger, settings.keep_checkpoints, position, ranks)
             recovery.resume(state)
             peak = _measured_peak(state, settings, workplace, label, ranks)
-            _train(state, batches, settings, recovery, stop, peak, validation)
+            with (
+                explained_when_memory_runs_out(
+                    label, decoder.settings, decoder.vocabulary, settings, device, ranks.layout
+                ),
+                profiled(
+                    steps_to_profile, workplace.ledger.path.parent.parent / "profile", label, workplace.ledger
+                ) as stepped,
+            ):
+                _train(state, batches, settings, recovery, stop, peak, validation, stepped)
             _write_model(folder, checkpoints, state, ranks)
             facts = ranks.told(_facts(state, settings, workplace, label, ranks) if ranks.number == 0 else {})
             workplace.ledger.append("trained", stage=label, weights=digest_file(folder / WEIGHTS), facts=facts)
@@ -106,11 +118,13 @@ def _train(
     stop: StopRequest,
     peak_flops_per_second: float,
     validation: Validation | None,
+    stepped: Callable[[], None],
 ) -> None:
     ranks, held_out = recovery.ranks, ""
     with progress(recovery.stage, settings.steps, state.step, shown=ranks.number == 0) as advance:
         reports = training_steps(state, batches, settings, ranks, recovery.position, peak_flops_per_second)
         for _, report in reports:
+            stepped()
             recovery.ledger.append("step", stage=recovery.stage, **asdict(report))
             if validation is not None and validation.is_due(state.step, settings.steps):
                 losses = validation.losses(state.model, settings, ranks)
