@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from fromscratch.model.settings import DecoderSettings, Recompute
-from fromscratch.model.tiling import BLOCKWISE_TOKENS, LOSS_POSITIONS_CPU, keys_per_query
+from fromscratch.model.tiling import BLOCKWISE_TOKENS, keys_per_query, loss_positions
 
 __all__ = [
     "ParameterCounts",
@@ -155,5 +155,5 @@ def training_bytes(
         gradients=4 * count,
         optimizer=optimizer_bytes_per_parameter * count,
         activations=round(tokens * per_token),
-        logits=min(tokens, LOSS_POSITIONS_CPU) * vocabulary * (4 + 2 * number),
+        logits=min(tokens, loss_positions(vocabulary, on_gpu=False)) * vocabulary * (4 + 2 * number),
     )
