@@ -99,6 +99,10 @@ def _parser() -> argparse.ArgumentParser:
             verb.epilog, verb.formatter_class = CORPUS_EPILOG, argparse.RawDescriptionHelpFormatter
         _add_run_options(verb)
         verb.set_defaults(verb=_evaluate if name == "evaluate" else _run, until=until)
+        if name == "train":
+            verb.add_argument(
+                "--profile", action="store_true", help="say where the time of a few steps goes; leave a trace"
+            )
         if name == "evaluate":
             verb.add_argument("--on", nargs="+", metavar="FILE", type=Path, help="score a model folder on these texts")
     chat = verbs.add_parser(
@@ -241,6 +245,8 @@ def _recipe_and_run(options: argparse.Namespace) -> "tuple[Recipe, Path]":
 
     target: Path = options.target
     overrides = parse_overrides(options.assignments)
+    if getattr(options, "profile", False):
+        overrides = {"machine.profile_steps": 3, **overrides}
     if target.is_dir():
         recorded = target / "recipe.json"
         if not recorded.exists():

@@ -216,8 +216,9 @@ def _refuse_what_cannot_be(recipe: Recipe, stages: Sequence[str]) -> None:
     """Before hours go into what a training needs that cannot be laid out, or for a release that cannot be written."""
     if "pretrain" in stages:
         layout = choose_layout(recipe.machine.parallel, process_count(recipe.machine))
-        sizes = recipe.pretrain.batch_sequences, recipe.pretrain.sequence_tokens, recipe.pretrain.micro_batch_sequences
-        refuse_what_does_not_divide(layout, recipe.model, *sizes)
+        for _, stage in recipe.pretrain.in_stages:
+            sizes = stage.batch_sequences, stage.sequence_tokens, stage.micro_batch_sequences
+            refuse_what_does_not_divide(layout, recipe.model, *sizes)
     if "release" not in stages:
         return
     for name, theirs in recipe.model.beyond_llama.items():

@@ -42,7 +42,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         tell(60, "stage", event="resumed")
         tell(4, "resumed", step=8)
         steps(9, 10)
-        tell(6, "validated", step=10)
+        tell(6, "validation", step=10)
         tell(0.3, "trained")
         tell(0.1, "stage", event="finished")
     with Ledger(tmp_path / "run" / "ledger" / "process-1.jsonl") as ledger:

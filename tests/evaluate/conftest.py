@@ -16,6 +16,7 @@ from fromscratch.model.files import save_model
 from fromscratch.model.settings import DecoderSettings
 from fromscratch.tokenizer.chatml import encode_plain
 from fromscratch.tokenizer.special import END_OF_TEXT, SPECIAL_TOKENS
+from fromscratch.tokens.settings import BatchForm
 from fromscratch.tokens.shards import describe_shard, write_shard
 
 TEXTS = {
@@ -29,9 +30,7 @@ SETTINGS = DecoderSettings(layers=1, width=16, heads=2, kv_heads=1, ffn_width=32
 @dataclass(frozen=True)
 class Pretraining:
     steps: int = 30
-    batch_sequences: int = 4
-    sequence_tokens: int = 16
-    mixture: Mapping[str, float] | None = None
+    batch_forms: tuple[BatchForm, ...] = (BatchForm(30, 4, 16, None),)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -99,7 +98,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Path:
 
 @pytest.fixture
 def inputs(run: Path) -> dict[str, Artifact]:
-    seen = Pretraining().steps * Pretraining().batch_sequences * Pretraining().sequence_tokens
+    seen = 30 * 4 * 16
     facts = {"pretrain": {"tokens": seen}}
     return {
         name: Artifact(run / name, {"facts": facts.get(name, {})})

@@ -45,6 +45,8 @@ def alone(trial: Trial, workplace: Workplace) -> dict[str, Any]:
 def assert_like(one: dict[str, Any], other: dict[str, Any], what: Any) -> None:
     assert one["losses"] == pytest.approx(other["losses"], abs=1e-6), what
     assert one["norms"] == pytest.approx(other["norms"], rel=1e-4), what
+    for part in ("attention norms", "head norms"):
+        assert one[part] == pytest.approx(other[part], rel=1e-3), (what, part)
     assert one["tokens"] == other["tokens"], what
 
 
@@ -66,7 +68,9 @@ def test_two_processes_have_the_losses_of_one(workplace: Workplace, expected: di
 def test_so_do_other_decoders_micro_batches_and_optimisers(workplace: Workplace) -> None:
     muon = Muon(rest=AdamW(learning_rates={"embedding.weight": 0.02, "head.weight": 0.01}))
     whole = [Trial(TIED, end=2), Trial(document_end=5, end=2)]  # what a pipeline is refused
-    trials = [*(Trial(each, end=2) for each in OTHERS), *whole, Trial(micro_batch_sequences=1, end=3)]
+    whole.append(Trial(OTHERS[1], recompute="selective", end=2))
+    parts = [Trial(recompute="full", end=2), Trial(micro_batch_sequences=1, end=3)]
+    trials = [*(Trial(each, end=2) for each in OTHERS), *whole, *parts]
     rounded = [Trial(optimizer=muon, end=3), Trial(precision="bf16", end=2)]  # where bf16 rounds otherwise
     plan = [
         (layout, trial)

@@ -41,6 +41,7 @@ class Trial:
     precision: str = "fp32"
     micro_batch_sequences: int | None = None
     document_end: int | None = None
+    recompute: str = "none"
     end: int = 20
     read: Path | None = None
     write: Path | None = None
@@ -72,6 +73,8 @@ def train(trial: Trial, workplace: Workplace, ranks: Ranks) -> dict[str, Any]:
     shape = DecoderSettings(**{**SHAPE, **trial.shape})
     decoder = lay_out(shape, VOCABULARY, ranks, torch.device("cpu"), settings.precision, partial(initialise, seed=0))
     decoder.document_end = trial.document_end
+    for layer in decoder.layers:
+        layer.recompute = trial.recompute
     state = _fresh_state(decoder, settings, ranks)
     if trial.read is not None:
         Recovery(trial.read, "test", workplace.ledger, 1, lambda _: {}, ranks).resume(state)
@@ -88,6 +91,7 @@ def train(trial: Trial, workplace: Workplace, ranks: Ranks) -> dict[str, Any]:
     return {
         "losses": [each.loss for each in reports],
         "norms": [each.gradient_norm for each in reports],
+        **{f"{part} norms": [each.gradient_norms.get(part, 0.0) for each in reports] for part in ("attention", "head")},
         "tokens": [each.tokens for each in reports],
         "held": sum(_local(each).numel() for each in decoder.parameters()),
     }

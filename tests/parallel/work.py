@@ -81,7 +81,7 @@ def step_until_stopped(starter: int, _workplace: Workplace, ranks: Ranks) -> Non
         if ranks.number == 1:
             os.kill(starter, signal.SIGTERM)
         deadline = time.monotonic() + 60
-        while not (number := ranks.highest(stop.signal_number or 0)):
+        while not (number := int(*ranks.highest(stop.signal_number or 0))):
             assert time.monotonic() < deadline
             time.sleep(0.01)
     raise Stopped(number)

@@ -35,7 +35,7 @@ def test_a_longer_run_pays_where_a_shorter_one_does_not(device: str) -> None:
 )
 def test_what_is_asked_for_and_how_long_the_run_is_decide(asked: Any, steps: int, compiled: bool) -> None:
     made = decoder()
-    compile_where_it_pays(made, asked, 1_000, steps)
+    compile_where_it_pays(made, asked, 1_000 * steps)
     assert is_compiled(made) == compiled
 
 
@@ -44,7 +44,7 @@ def test_without_a_compiler_the_steps_stay_eager_and_a_line_says_why(
 ) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     made = decoder()
-    compile_where_it_pays(made, "always", 1_000, 1)
+    compile_where_it_pays(made, "always", 1_000)
     assert not is_compiled(made)
     assert capsys.readouterr().err == "steps are not compiled: this machine has no C++ compiler\n"
 
@@ -52,7 +52,7 @@ def test_without_a_compiler_the_steps_stay_eager_and_a_line_says_why(
 def test_documents_of_any_length_are_not_compiled(capsys: pytest.CaptureFixture[str]) -> None:
     made = decoder()
     made.document_end = 2
-    compile_where_it_pays(made, "always", 1_000, 1)
+    compile_where_it_pays(made, "always", 1_000)
     assert not is_compiled(made)
     assert "within documents" in capsys.readouterr().err
 
@@ -60,7 +60,7 @@ def test_documents_of_any_length_are_not_compiled(capsys: pytest.CaptureFixture[
 @pytest.mark.slow
 def test_compiled_steps_give_the_losses_of_eager_ones() -> None:
     plain, compiled = decoder(), decoder()
-    compile_where_it_pays(compiled, "always", 1_000, 1)
+    compile_where_it_pays(compiled, "always", 1_000)
     tokens = torch.randint(0, 50, (2, 17), generator=torch.Generator().manual_seed(0))
     for made in (plain, compiled):
         made.loss(tokens[:, :-1], tokens[:, 1:]).backward()

@@ -13,6 +13,7 @@ import torch
 
 from fromscratch.core.errors import FromScratchError
 from fromscratch.core.settings import validate_settings
+from fromscratch.model.arithmetic import flops_per_token
 from fromscratch.model.decoder import Decoder
 from fromscratch.model.initial import initialise
 from fromscratch.model.settings import DecoderSettings
@@ -95,6 +96,41 @@ def test_a_report_says_what_the_step_did() -> None:
     assert [report.tokens for report in reports] == [64, 128, 192, 256, 320]
     assert [report.learning_rate for report in reports] == pytest.approx([0.005, 0.01, 0.01, 0.01 * 2 / 3, 0.01 / 3])
     assert all(report.tokens_per_second == pytest.approx(64 / report.seconds) for report in reports)
+    assert [report.position for report in reports] == [{"batch": number} for number in range(5)]
+    assert all(report.mfu is None for report in reports), "without a peak there is no share of it"
+
+
+def test_mfu_is_the_models_own_operations_over_the_peak_of_all_processes() -> None:
+    wanted = settings(steps=2)
+    (_, report), *_ = training_steps(fresh_state(wanted), structured_batch, wanted, peak_flops_per_second=1e9)
+    assert report.mfu == pytest.approx(64 * flops_per_token(SHAPE, VOCABULARY, 16) / report.seconds / 1e9)
+    model = fresh_state(wanted).model
+    model.document_end = 7
+    tokens_BT = torch.tensor([[1, 2, 7, 4, 5, 6, 1, 2]])
+    lengths = (3, 5)
+    expected = sum(each * flops_per_token(SHAPE, VOCABULARY, each) for each in lengths)
+    assert loop.batch_flops(model, tokens_BT) == expected < 8 * flops_per_token(SHAPE, VOCABULARY, 8)
+
+
+def test_the_norms_of_the_parts_are_those_of_their_gradients() -> None:
+    model = fresh_state(settings()).model
+    model.loss(*structured_batch(0)).backward()
+    parts: dict[str, list[torch.Tensor]] = {}
+    for name, each in model.named_parameters():
+        assert each.grad is not None
+        where = "norms" if "norm" in name else next(each for each in loop.PARTS if each in name)
+        parts.setdefault(where, []).append(each.grad.flatten().double())
+    assert list(parts) == ["embedding", "norms", "attention", "mlp", "head"]
+    norms = dict(zip(loop.PARTS, loop.clip_gradients(model, None)[1:].tolist(), strict=True))
+    assert norms.pop("positions") == 0  # there is no such part
+    assert norms == pytest.approx({part: torch.cat(each).norm().item() for part, each in parts.items()}, rel=1e-5)
+
+
+def test_memory_is_the_most_that_was_held_so_far() -> None:
+    before = loop.peak_memory_bytes(torch.device("cpu"))
+    held = torch.ones(40_000_000)
+    assert loop.peak_memory_bytes(torch.device("cpu")) >= before
+    assert loop.peak_memory_bytes(torch.device("cpu")) > held.nbytes
 
 
 def test_the_loss_reported_is_that_of_the_weights_before_the_update() -> None:
@@ -154,8 +190,8 @@ def test_gradients_are_clipped_to_the_norm_and_the_norm_before_is_reported() -> 
     model.loss(*structured_batch(0)).backward()
     gradients = [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
     expected = torch.cat([each.flatten() for each in gradients]).double().norm().item()
-    assert loop.clip_gradients(model, None).item() == pytest.approx(expected, rel=1e-5)
-    assert loop.clip_gradients(model, expected * 2).item() == pytest.approx(expected, rel=1e-5)
+    assert loop.clip_gradients(model, None)[0].item() == pytest.approx(expected, rel=1e-5)
+    assert loop.clip_gradients(model, expected * 2)[0].item() == pytest.approx(expected, rel=1e-5)
     for parameter, before in zip(model.parameters(), gradients, strict=True):
         assert torch.equal(parameter.grad, before)
     loop.clip_gradients(model, 0.01)
@@ -226,7 +262,7 @@ def test_a_restored_state_goes_on_bit_for_bit(optimizer: AdamW | Muon) -> None:
     resumed.restore(tensors, state.facts())
     rest = [report for _, report in training_steps(resumed, structured_batch, wanted)]
     assert same_weights(straight, resumed)
-    timeless = {"seconds": 0.0, "tokens_per_second": 0.0}
+    timeless = {"seconds": 0.0, "tokens_per_second": 0.0, "peak_memory_bytes": 0}
     assert [asdict(each) | timeless for each in rest] == [asdict(each) | timeless for each in reports[3:]]
 
 

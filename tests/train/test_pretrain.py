@@ -12,6 +12,7 @@ from fromscratch.core.errors import FromScratchError
 from fromscratch.core.files import write_json
 from fromscratch.core.ledger import Ledger, read_ledger
 from fromscratch.core.workplace import Machine, Workplace
+from fromscratch.model.decoder import Decoder
 from fromscratch.model.files import load_model
 from fromscratch.model.settings import DecoderSettings
 from fromscratch.optim.settings import AdamW, Constant
@@ -98,3 +99,28 @@ def test_attention_within_documents_is_a_setting(tmp_path: Path, tokens: Artifac
     within = run(tmp_path / "within", tokens, SETTINGS.model_copy(update={"attend": "document"}))
     weights = [load_model(each.path).embedding.weight for each in (across, within)]
     assert not torch.equal(*weights)
+
+
+def test_numbers_that_are_none_name_the_documents_of_the_batch(
+    tmp_path: Path, tokens: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def poisoned(model: Decoder, *batch: torch.Tensor, **options: float) -> torch.Tensor:
+        calls.append(len(calls))
+        return plain(model, *batch, **options) * (float("nan") if len(calls) == 3 else 1.0)
+
+    plain = Decoder.loss
+    monkeypatch.setattr(Decoder, "loss", poisoned)
+    with pytest.raises(FromScratchError, match="step 3, batch 2: the loss is nan; it holds tokens") as refused:
+        run(tmp_path, tokens)
+    (line,) = [each for each in read_ledger(tmp_path / "ledger.jsonl") if each["kind"] == "non_finite"]
+    assert line["batch"] == 2 and [each["group"] for each in line["sources"]].count("code/code") in (0, 1, 2)
+    first = line["sources"][0]
+    assert f"tokens {first['first']:,} to {first['end'] - 1:,} of {first['group']}" in refused.value.message
+    assert first["documents"][0] in refused.value.message and "2 more sequences" in refused.value.message
+
+
+def test_what_one_machine_cannot_do_is_refused(tmp_path: Path, tokens: Artifact) -> None:
+    with pytest.raises(FromScratchError, match="needs a GPU"):
+        run(tmp_path, tokens, SETTINGS.model_copy(update={"precision": "fp8"}))

@@ -94,6 +94,12 @@ def test_the_ledger_tells_every_step_and_every_checkpoint_with_its_place_in_the_
     steps = lines(undisturbed, "step")
     assert [line["step"] for line in steps] == list(range(1, 13))
     assert {"loss", "gradient_norm", "learning_rate", "tokens", "seconds", "batch", "stage"} < set(steps[0])
+    assert [line["position"] for line in steps] == [{"batch": number} for number in range(12)]
+    assert all(0 < line["mfu"] < 1 and line["peak_memory_bytes"] > 1e6 for line in steps)
+    parts = [sum(norm**2 for norm in line["gradient_norms"].values()) ** 0.5 for line in steps]
+    assert parts == pytest.approx([line["gradient_norm"] for line in steps], rel=1e-5)
+    (peak,) = lines(undisturbed, "peak")
+    assert peak["flops_per_second"] > 1e9
     saved = lines(undisturbed, "checkpoint")
     assert [(line["step"], line["position"]) for line in saved] == [(4, {"batch": 4}), (8, {"batch": 8})]
     assert all(len(line["digest"]) == 64 for line in saved)
@@ -283,3 +289,8 @@ def test_the_history_holds_each_step_once_and_only_of_its_stage(tmp_path: Path) 
     history = read_trainings(tmp_path / "ledger.jsonl")["pretrain"].steps
     assert [(line.step, line.loss) for line in history] == [(1, 11.0), (2, 12.0), (3, 23.0), (4, 24.0)]
     assert np.isclose([line.loss for line in read_trainings(tmp_path / "ledger.jsonl")["tune"].steps], [99.0]).all()
+
+
+def test_recomputing_is_a_setting_that_changes_no_weight(tmp_path: Path, undisturbed: Path) -> None:
+    train(tmp_path, settings=SETTINGS.model_copy(update={"recompute": "full"}))
+    assert files(tmp_path) == files(undisturbed)

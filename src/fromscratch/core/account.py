@@ -111,7 +111,7 @@ class _Clock:
                 self.spent.checkpoints += kind == "checkpoint"
                 waited = min(gap, line.get("waited_seconds", gap))
                 self._give(checkpoint=waited, idle=gap - waited)
-            case "validated":
+            case "validation":
                 self._give(evaluating=gap)
             case "failed":
                 self.spent.causes[line["cause"]] += 1

@@ -59,6 +59,9 @@ class Machine(Settings):
     parallel: Parallel = Parallel()
     """How the processes of pretraining share its work."""
 
+    profile_steps: int | None = Field(default=None, gt=0)
+    """Steps of each training that are profiled: a trace in the run's folder `profile`, and a line in words."""
+
     @model_validator(mode="after")
     def _keep_together(self) -> Self:
         if self.address and self.engine != "ray":

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fromscratch.tokens.batches import BatchPlan, trained_batches
+from fromscratch.tokens.batches import BatchPlan, RunPlan, trained_batches
 from fromscratch.tokens.heldout import heldout_documents
 from fromscratch.tokens.shards import group_entry, open_tokens, read_index
 
@@ -38,7 +38,7 @@ def drawn_documents(tokens_folder: Path, group: str, tokens_at_most: int | None,
     return drawn
 
 
-def trained_pairs(plan: BatchPlan, steps: int, advance: Callable[[], None] = lambda: None) -> Pairs:
+def trained_pairs(plan: BatchPlan | RunPlan, steps: int, advance: Callable[[], None] = lambda: None) -> Pairs:
     """The very (input, target) tokens of the batches 0 to ``steps``, as the loss saw them."""
     for batch in trained_batches(plan, steps):
         yield batch[:, :-1], batch[:, 1:]

@@ -34,7 +34,8 @@ from fromscratch.model.decoder import Decoder
 from fromscratch.model.device import choose_device
 from fromscratch.model.files import load_model
 from fromscratch.tokenizer.special import END_OF_TEXT
-from fromscratch.tokens.batches import BatchPlan
+from fromscratch.tokens.batches import RunPlan
+from fromscratch.tokens.settings import BatchForm
 from fromscratch.tokens.shards import read_index
 
 __all__ = ["SCORES", "Pretraining", "evaluate"]
@@ -50,11 +51,7 @@ class Pretraining(Protocol):
     @property
     def steps(self) -> int: ...
     @property
-    def batch_sequences(self) -> int: ...
-    @property
-    def sequence_tokens(self) -> int: ...
-    @property
-    def mixture(self) -> Mapping[str, float] | None: ...
+    def batch_forms(self) -> tuple[BatchForm, ...]: ...
 
 
 def evaluate(
@@ -83,7 +80,7 @@ def evaluate(
     scores = {
         "bits_per_byte": {group: row(tally) for group, tally in tallies.items()},
         "by_language": {language: row(Tally.join(found)) for language, found in sorted(by_language.items())},
-        "trained_tokens": pretrain.steps * pretrain.batch_sequences * pretrain.sequence_tokens,
+        "trained_tokens": sum(each.batches * each.sequences * each.sequence_tokens for each in pretrain.batch_forms),
         **said,
     }
     write_json(draft.folder / SCORES, scores)
@@ -155,7 +152,7 @@ def _baselines(
     inputs: Mapping[str, Artifact], seed: int, pretrain: Pretraining, index: Mapping[str, Any]
 ) -> dict[str, Baseline]:
     """The baselines, fitted on the pairs of tokens that the model was trained on and on nothing else."""
-    plan = BatchPlan(inputs["tokens"].path, pretrain.mixture, seed, pretrain.sequence_tokens, pretrain.batch_sequences)
+    plan = RunPlan(inputs["tokens"].path, seed, pretrain.batch_forms)
     with progress("baselines", pretrain.steps) as advance:
         seen = count_pairs(trained_pairs(plan, pretrain.steps, advance), index["vocabulary"])
     trained_tokens = inputs["pretrain"].facts["tokens"]

@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from fromscratch.model.settings import DecoderSettings
-from fromscratch.model.tiling import BLOCKWISE_TOKENS, LOSS_POSITIONS_CPU, keys_per_query
+from fromscratch.model.settings import DecoderSettings, Recompute
+from fromscratch.model.tiling import BLOCKWISE_TOKENS, keys_per_query, loss_positions
 
 __all__ = [
     "ParameterCounts",
@@ -12,6 +12,7 @@ __all__ = [
     "flops_per_token",
     "key_value_cache_bytes",
     "parameters",
+    "part_of",
     "training_bytes",
 ]
 
@@ -51,6 +52,13 @@ def parameters(settings: DecoderSettings, vocabulary: int) -> ParameterCounts:
         norms=norm * (norms_per_layer * settings.layers + (settings.norm_placement != "post")),
         head=table if settings.head == "untied" else 0,
     )
+
+
+def part_of(name: str) -> str:
+    """The part of ``ParameterCounts`` that a parameter of the decoder is counted in, by its name."""
+    outer = {"embedding": "embedding", "position_embedding": "positions", "head": "head"}
+    within = name.split(".")
+    return outer.get(within[0]) or next((each for each in ("attention", "mlp") if each in within), "norms")
 
 
 def _attention_parameters(settings: DecoderSettings) -> tuple[int, int]:
@@ -120,8 +128,9 @@ def training_bytes(
     sequence_tokens: int,
     precision: Literal["fp32", "bf16"],
     optimizer_bytes_per_parameter: int = 8,
+    recompute: Recompute = "none",
 ) -> TrainingBytes:
-    """Bytes that a step on the CPU needs, with fp32 parameters and no recomputation.
+    """Bytes that a step on the CPU needs, with fp32 parameters.
 
     Adam keeps two fp32 numbers per parameter, Muon one (4 bytes). Under bf16 the weights are there twice. What
     autograd keeps was counted from its saved tensors, and a test compares the two.
@@ -134,11 +143,17 @@ def training_bytes(
     # The fused kernel keeps its output and one statistic per query; its input to the output product is that output.
     shares = settings.heads * keys_per_query(sequence_tokens) if sequence_tokens <= BLOCKWISE_TOKENS else settings.heads
     per_layer = 2 * norm + number * (inputs_of_products + shares)
-    per_token = settings.layers * per_layer + norm + number * width
+    kept = 4 * width  # the stream before a layer
+    if recompute == "selective":
+        outputs = settings.query_width + 2 * settings.kv_width + 2 * width + _mlp_inputs(settings) * settings.ffn_width
+        kept += number * (outputs + (settings.query_width if sequence_tokens > BLOCKWISE_TOKENS else 0))
+    # What is computed again is there for one layer at a time.
+    layers = settings.layers * per_layer if recompute == "none" else settings.layers * kept + per_layer
+    per_token = layers + norm + number * width
     return TrainingBytes(
         weights=count * (6 if precision == "bf16" else 4),
         gradients=4 * count,
         optimizer=optimizer_bytes_per_parameter * count,
         activations=round(tokens * per_token),
-        logits=min(tokens, LOSS_POSITIONS_CPU) * vocabulary * (4 + 2 * number),
+        logits=min(tokens, loss_positions(vocabulary, on_gpu=False)) * vocabulary * (4 + 2 * number),
     )

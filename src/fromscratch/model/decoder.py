@@ -25,7 +25,8 @@ from fromscratch.model.positions import (
     unseen,
 )
 from fromscratch.model.precision import compute_dtype
-from fromscratch.model.settings import DecoderSettings, RotaryPositions
+from fromscratch.model.recompute import with_recomputation
+from fromscratch.model.settings import DecoderSettings, Recompute, RotaryPositions
 
 __all__ = ["Decoder", "Place"]
 
@@ -153,6 +154,8 @@ class Layer(nn.Module):
 
     def __init__(self, settings: DecoderSettings) -> None:
         super().__init__()
+        self.recompute: Recompute = "none"
+        """What of this layer the backward pass of a training computes again."""
         self.placement = settings.norm_placement
         self.block = settings.block
         self.attention_norm = _norm(settings)
@@ -164,6 +167,9 @@ class Layer(nn.Module):
         self.mlp_output_norm = _norm(settings, of_stream=True) if sandwich else None
 
     def forward(self, x_BTD: Tensor, place: Place, cache: LayerCache | None) -> Tensor:
+        return with_recomputation(lambda x_BTD: self._added(x_BTD, place, cache), x_BTD, self.recompute)
+
+    def _added(self, x_BTD: Tensor, place: Place, cache: LayerCache | None) -> Tensor:
         if self.placement == "post":
             mixed_BTD = self.attention_norm(x_BTD + self.attention(_for_products(x_BTD), place, cache))
             output_BTD: Tensor = self.mlp_norm(mixed_BTD + self.mlp(_for_products(mixed_BTD)))

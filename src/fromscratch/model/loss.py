@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from fromscratch.model.precision import compute_dtype
-from fromscratch.model.tiling import LOSS_POSITIONS_CPU, LOSS_POSITIONS_GPU
+from fromscratch.model.tiling import loss_positions
 
 __all__ = ["IGNORED", "cross_entropy"]
 
+ROWS = 1 << 14  # of the head whose gradient is made at once, beside the sum that it goes into
 IGNORED = -100  # the target of a position without loss, as in torch.nn.functional.cross_entropy
 
 
@@ -45,9 +46,10 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         grad_hidden_ND, grad_head_VD, per_target = ctx.saved_tensors
         scale = grad_loss * per_target
+        # In place, since a second copy of the head's gradient would be most of what the loss takes.
         return (
-            None if grad_hidden_ND is None else (grad_hidden_ND * scale).to(ctx.dtypes[0]),
-            None if grad_head_VD is None else (grad_head_VD * scale).to(ctx.dtypes[1]),
+            None if grad_hidden_ND is None else grad_hidden_ND.mul_(scale).to(ctx.dtypes[0]),
+            None if grad_head_VD is None else grad_head_VD.mul_(scale).to(ctx.dtypes[1]),
             None,
             None,
         )
@@ -62,7 +64,7 @@ def _summed_loss_and_gradients(
     total = torch.zeros((), device=hidden_ND.device)
     grad_hidden_ND = torch.empty_like(hidden_ND) if wanted[0] else None
     grad_head_VD = torch.zeros_like(head_VD, dtype=torch.float32) if wanted[1] else None
-    length = LOSS_POSITIONS_GPU if hidden_ND.is_cuda else LOSS_POSITIONS_CPU
+    length = loss_positions(len(head_VD), hidden_ND.is_cuda)
     for start in range(0, len(hidden_ND), length):
         chunk = slice(start, start + length)
         hidden_CD, counted_C1, index_C1 = hidden_ND[chunk], counted_N1[chunk], index_N1[chunk]
@@ -80,7 +82,8 @@ def _summed_loss_and_gradients(
         if grad_hidden_ND is not None:
             grad_hidden_ND[chunk] = grad_CV @ head_VD
         if grad_head_VD is not None:
-            grad_head_VD += grad_CV.T @ hidden_CD
+            for rows in (slice(first, first + ROWS) for first in range(0, len(head_VD), ROWS)):
+                grad_head_VD[rows] += grad_CV[:, rows].T @ hidden_CD
     return total, grad_hidden_ND, grad_head_VD
 
 

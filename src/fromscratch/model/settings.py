@@ -17,6 +17,7 @@ __all__ = [
     "NoPositions",
     "NtkScaling",
     "Positions",
+    "Recompute",
     "RelativePositions",
     "RopeScaling",
     "RotaryPositions",
@@ -137,6 +138,8 @@ Positions = Annotated[
 
 GATED = ("swiglu", "geglu")
 MOVED_TO_INIT = {"init_std": "std", "embedding_init_std": "embedding_std"}
+
+Recompute = Literal["none", "selective", "full"]
 
 
 class DecoderSettings(Settings):

@@ -11,7 +11,7 @@ from fromscratch.parallel.mesh import Ranks
 __all__ = ["share_out_weights"]
 
 
-def share_out_weights(decoder: Decoder, ranks: Ranks, precision: Literal["fp32", "bf16"]) -> None:
+def share_out_weights(decoder: Decoder, ranks: Ranks, precision: Literal["fp32", "bf16", "fp8"]) -> None:
     """Make every parameter a DTensor that is gathered when it is used; gradients are summed in fp32.
 
     In bf16 the matrices of a layer are gathered as autocast would round them, half the bytes, with the same results.
@@ -20,7 +20,7 @@ def share_out_weights(decoder: Decoder, ranks: Ranks, precision: Literal["fp32",
     """
     assert ranks.weights is not None
     mesh = ranks.weights["shard"] if ranks.layout.replicate == 1 else ranks.weights["replicate", "shard"]
-    rounded = MixedPrecisionPolicy(torch.bfloat16 if precision == "bf16" else None, torch.float32)
+    rounded = MixedPrecisionPolicy(torch.bfloat16 if precision != "fp32" else None, torch.float32)
     kept = MixedPrecisionPolicy(None, torch.float32, cast_forward_inputs=False)
     for layer in decoder.layers:
         assert isinstance(layer, Layer)

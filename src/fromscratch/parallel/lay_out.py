@@ -7,6 +7,7 @@ import torch
 from torch.distributed.tensor.experimental import implicit_replication
 
 from fromscratch.model.decoder import Decoder
+from fromscratch.model.fp8 import use_fp8
 from fromscratch.model.settings import DecoderSettings
 from fromscratch.parallel.context import cut_positions, exchange_heads
 from fromscratch.parallel.fully_sharded import share_out_weights
@@ -22,7 +23,7 @@ def lay_out(
     vocabulary: int,
     ranks: Ranks,
     device: torch.device,
-    precision: Literal["fp32", "bf16"],
+    precision: Literal["fp32", "bf16", "fp8"],
     fill: Callable[[Decoder], None],
 ) -> Decoder:
     """The decoder as this process holds it, its parameters under their names: DTensors, where there are others.
@@ -32,9 +33,13 @@ def lay_out(
     if ranks.weights is None:
         decoder = Decoder(settings, vocabulary)
         fill(decoder)
+        if precision == "fp8":
+            use_fp8(decoder)
         return decoder.to(device)
     with torch.device("meta"):
         decoder = Decoder(settings, vocabulary)
+    if precision == "fp8":
+        use_fp8(decoder)
     layout = ranks.layout
     if layout.tensor > 1:
         share_out_matrices(decoder, ranks)

@@ -84,13 +84,18 @@ class Ranks:
             dist.all_reduce(value)
         return value
 
-    def norm(self, tensors: Sequence[Tensor]) -> Tensor:
-        """The Euclidean norm over all numbers of the tensors of all processes, by one sum over these."""
-        if self.control is None:
-            return torch.nn.utils.get_total_norm(tensors)
-        squares = torch.stack(torch._foreach_norm([_local(each) for each in tensors])).square()
-        copies = torch.tensor([float(_copies(each)) for each in tensors], device=squares.device)
-        return self.total((squares / copies).sum()).sqrt()
+    def norms(self, tensors: Sequence[Tensor], groups: Sequence[int], count: int) -> Tensor:
+        """The Euclidean norm over all numbers of the tensors of all processes, and then those of ``count`` groups.
+
+        ``groups`` numbers the group of each tensor. One sum over the processes, and nothing waits for the device.
+        """
+        each = list(torch._foreach_norm([_local(tensor) for tensor in tensors]))
+        if self.control is not None:
+            each = list(torch._foreach_div(each, [math.sqrt(_copies(tensor)) for tensor in tensors]))
+        nothing = torch.zeros_like(each[0])
+        parts = [[norm for norm, group in zip(each, groups, strict=True) if group == number] for number in range(count)]
+        norms = torch.stack([torch.linalg.vector_norm(torch.stack(part or [nothing])) for part in (each, *parts)])
+        return norms if self.control is None else self.total(norms.square()).sqrt()
 
     def told(self, value: T) -> T:
         """What process 0 has; it is pickled."""
@@ -100,13 +105,14 @@ class Ranks:
         dist.broadcast_object_list(values, group=self.control, group_src=0)
         return values[0]
 
-    def highest(self, number: int) -> int:
-        """The highest of the numbers that the processes have."""
+    def highest(self, *numbers: float) -> list[float]:
+        """The highest of what the processes have, of each number."""
         if self.control is None:
-            return number
-        value = torch.tensor(number)
-        dist.all_reduce(value, dist.ReduceOp.MAX, group=self.control)
-        return int(value)
+            return list(numbers)
+        values = torch.tensor(numbers, dtype=torch.float64)
+        dist.all_reduce(values, dist.ReduceOp.MAX, group=self.control)
+        highest: list[float] = values.tolist()
+        return highest
 
 
 ALONE = Ranks()

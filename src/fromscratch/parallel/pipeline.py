@@ -48,6 +48,7 @@ class Stage(WholeHead):
 
     ranks: Ranks
     schedule: Schedule1F1B | None = None
+    scheduled_for: tuple[int, ...] = ()
     in_bf16 = False
 
     def forward(self, inputs: Tensor, targets_bS: Tensor | None = None, z_loss: float = 0.0) -> Tensor:  # type: ignore[override]
@@ -68,8 +69,9 @@ class Stage(WholeHead):
     ) -> Tensor:
         """Add the gradient of the batch's mean loss; return the part of it that is known here."""
         device = next(self.parameters()).device
-        if self.schedule is None:
-            self.in_bf16 = in_bf16
+        form = (*tokens_RT.shape, micro_batch_sequences or 0)
+        if self.schedule is None or form != self.scheduled_for:  # a later stage of the training has other batches
+            self.in_bf16, self.scheduled_for = in_bf16, form
             self.schedule = self._scheduled(tokens_RT, micro_batch_sequences, device)
         M = self.schedule._n_microbatches
         tokens_RT, targets_RS = tokens_RT.to(device), targets_RS.to(device)

@@ -30,17 +30,15 @@ def compiling_pays(device: str, flops_per_token: float, tokens: int) -> bool:
     return saved * tokens / EAGER_FLOPS_PER_SECOND[device] > 2 * COMPILE_SECONDS[device]
 
 
-def compile_where_it_pays(
-    decoder: Decoder, asked: Literal["auto", "always", "never"], tokens_per_step: int, steps: int
-) -> None:
-    """Have the decoder's steps compiled if that is asked for or pays; say so where it cannot be.
+def compile_where_it_pays(decoder: Decoder, asked: Literal["auto", "always", "never"], tokens: int) -> None:
+    """Have the decoder's steps compiled if that is asked for or pays over so many tokens; say so where it cannot be.
 
     On a CPU the whole loss is one graph; on a GPU each layer is one, which sharding leaves alone. The choice is a
     function of the settings and the device, so that a run that goes on chooses as it did before.
     """
     device = next(decoder.parameters()).device.type
     flops = flops_per_token(decoder.settings, decoder.vocabulary, decoder.settings.context_tokens)
-    if asked == "never" or (asked == "auto" and not compiling_pays(device, flops, tokens_per_step * steps)):
+    if asked == "never" or (asked == "auto" and not compiling_pays(device, flops, tokens)):
         return
     if (reason := _reason_against(decoder, device)) is not None:
         say(f"steps are not compiled: {reason}")

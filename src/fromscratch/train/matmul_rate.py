@@ -14,8 +14,8 @@ ROUNDS = 10
 @lru_cache
 def measured_flops_per_second(device: torch.device, dtype: torch.dtype) -> float:
     """The best of ten products of square matrices, in the type of the products, by CPU time per thread or GPU time."""
-    side = SIDE[device.type]
-    one, two = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    side, draw = SIDE[device.type], torch.Generator(device).manual_seed(0)  # no draw of the run's own
+    one, two = (torch.randn(side, side, device=device, dtype=dtype, generator=draw) for _ in range(2))
     return 2 * side**3 / min(_seconds(one, two) for _ in range(ROUNDS))
 
 

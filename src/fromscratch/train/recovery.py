@@ -1,21 +1,17 @@
 """Saving the state of a run and finding it again, with a ledger line for everything that happens."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fromscratch.checkpoint.background import BackgroundSaver, Saved
 from fromscratch.checkpoint.store import Damage, newest_checkpoint, remove_old_checkpoints
 from fromscratch.core.ledger import Ledger
 from fromscratch.core.progress import say
 from fromscratch.parallel.mesh import ALONE, Ranks
+from fromscratch.train.loop import Position
 from fromscratch.train.state import TrainState
 
-__all__ = ["Position", "Recovery"]
-
-Position = Callable[[int], Mapping[str, Any]]
-"""Batch number → where in the data that batch begins, as plain JSON."""
+__all__ = ["Recovery"]
 
 
 @dataclass

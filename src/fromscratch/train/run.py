@@ -14,20 +14,24 @@ from fromscratch.checkpoint.store import save_checkpoint
 from fromscratch.core.files import digest_file
 from fromscratch.core.history import read_trainings
 from fromscratch.core.ledger import read_ledger
-from fromscratch.core.progress import progress
+from fromscratch.core.progress import progress, say
 from fromscratch.core.stopping import StopRequest, stop_at_safe_point
 from fromscratch.core.workplace import Workplace
-from fromscratch.model.decoder import Decoder
+from fromscratch.model.decoder import Decoder, Layer
 from fromscratch.model.device import choose_device
 from fromscratch.model.files import WEIGHTS, save_model
 from fromscratch.model.transfer import learning_rate_factor
 from fromscratch.optim.build import build_optimizer
 from fromscratch.parallel.mesh import ALONE, Ranks
 from fromscratch.parallel.pipeline import optimizer_of_stage
-from fromscratch.train.loop import Batch, training_steps
-from fromscratch.train.recovery import Position, Recovery
+from fromscratch.train.loop import Batch, Position, training_steps
+from fromscratch.train.matmul_rate import measured_flops_per_second
+from fromscratch.train.memory import explained_when_memory_runs_out
+from fromscratch.train.profile import profiled
+from fromscratch.train.recovery import Recovery
 from fromscratch.train.settings import LoopSettings
 from fromscratch.train.state import MODEL, TrainState
+from fromscratch.train.validate import Validation
 
 __all__ = ["train_to_end"]
 
@@ -41,6 +45,7 @@ def train_to_end(
     label: str,
     position: Position = lambda batch: {"batch": batch},
     ranks: Ranks = ALONE,
+    validation: Validation | None = None,
 ) -> dict[str, Any]:
     """Train ``decoder`` and leave its weights in ``folder``; return the facts of the run.
 
@@ -48,7 +53,8 @@ def train_to_end(
     ``folder``/checkpoints while training, and a call with the same arguments goes on from the newest. ``label``
     names the run in the ledger and on the bar. The weights are the same to the bit however often it was stopped
     or killed, for the same number of threads. All of ``ranks`` call this together, each with what it holds of the
-    decoder and a ledger of its own; any others, however many, can go on with their checkpoints. Raises Stopped after
+    decoder and a ledger of its own; any others, however many, can go on with their checkpoints. ``validation`` puts
+    losses by group on record and changes nothing else. Raises Stopped after
     SIGINT or SIGTERM, with the step finished and saved, and FromScratchError when the loss is not finite.
     """
     torch.set_num_threads(workplace.machine.thread_count)
@@ -56,11 +62,25 @@ def train_to_end(
     with stop_at_safe_point() as stop:
         facts = ranks.told(_finished_before(folder, workplace, label) if ranks.number == 0 else None)
         if facts is None:
-            decoder.to(choose_device(workplace.machine)).train()
+            device = choose_device(workplace.machine)
+            decoder.to(device).train()
+            steps_to_profile = workplace.machine.profile_steps if ranks.number == 0 else None
+            for layer in decoder.layers:
+                assert isinstance(layer, Layer)
+                layer.recompute = settings.recompute
             state = _fresh_state(decoder, settings, ranks)
             recovery = Recovery(checkpoints, label, workplace.ledger, settings.keep_checkpoints, position, ranks)
             recovery.resume(state)
-            _train(state, batches, settings, recovery, stop)
+            peak = _measured_peak(state, settings, workplace, label, ranks)
+            with (
+                explained_when_memory_runs_out(
+                    label, decoder.settings, decoder.vocabulary, settings, device, ranks.layout
+                ),
+                profiled(
+                    steps_to_profile, workplace.ledger.path.parent.parent / "profile", label, workplace.ledger
+                ) as stepped,
+            ):
+                _train(state, batches, settings, recovery, stop, peak, validation, stepped)
             _write_model(folder, checkpoints, state, ranks)
             facts = ranks.told(_facts(state, settings, workplace, label, ranks) if ranks.number == 0 else {})
             workplace.ledger.append("trained", stage=label, weights=digest_file(folder / WEIGHTS), facts=facts)
@@ -99,15 +119,26 @@ def _train(
     settings: LoopSettings,
     recovery: Recovery,
     stop: StopRequest,
+    peak_flops_per_second: float,
+    validation: Validation | None,
+    stepped: Callable[[], None],
 ) -> None:
-    ranks = recovery.ranks
+    ranks, held_out = recovery.ranks, ""
     with _finishing(recovery), progress(recovery.stage, settings.steps, state.step, shown=ranks.number == 0) as advance:
         ranks.beat("step", state.step)
-        for _, report in training_steps(state, batches, settings, ranks):
+        reports = training_steps(state, batches, settings, ranks, recovery.position, peak_flops_per_second)
+        for _, report in reports:
+            stepped()
             recovery.ledger.append("step", stage=recovery.stage, **asdict(report))
             recovery.look()
-            advance(1, f"loss {report.loss:.3f} · {report.tokens_per_second:,.0f} tokens/s")
-            stop.signal_number = ranks.highest(stop.signal_number or 0) or None  # all at the same step
+            if validation is not None and validation.is_due(state.step, settings.steps):
+                ranks.beat("validating", state.step)
+                losses = validation.losses(state.model, settings, ranks)
+                recovery.ledger.append("validation", stage=recovery.stage, step=state.step, losses=losses)
+                held_out = f" · held out {sum(losses.values()) / len(losses):.3f}"
+            advance(1, f"loss {report.loss:.3f}{held_out} · {report.tokens_per_second:,.0f} tokens/s")
+            (signal_number,) = ranks.highest(stop.signal_number or 0)
+            stop.signal_number = int(signal_number) or None  # all at the same step
             if stop or (state.step % settings.checkpoint_every_steps == 0 and state.step < settings.steps):
                 ranks.beat("saving", state.step)
                 recovery.save(state)
@@ -129,6 +160,19 @@ def _finishing(recovery: Recovery) -> Iterator[None]:
             recovery.finish()
         raise
     recovery.finish()
+
+
+def _measured_peak(state: TrainState, settings: LoopSettings, workplace: Workplace, label: str, ranks: Ranks) -> float:
+    """What matrix products reach here, in all processes together, measured by the first; told once."""
+    device, dtype = next(state.model.parameters()).device, torch.float32
+    if settings.precision != "fp32":
+        dtype = torch.bfloat16
+    peak: float = ranks.told(measured_flops_per_second(device, dtype) if ranks.number == 0 else 0.0)
+    peak *= ranks.layout.processes
+    workplace.ledger.append("peak", stage=label, flops_per_second=round(peak), precision=settings.precision)
+    if ranks.number == 0:
+        say(f"matrix products reach {peak / 1e9:,.0f} GFLOP/s in {settings.precision} here: MFU is the share of that")
+    return peak
 
 
 def _finished_before(folder: Path, workplace: Workplace, label: str) -> dict[str, Any] | None:
