@@ -20,7 +20,7 @@ class StoredTensor:
     shape: tuple[int, ...]
     """Outermost axis first, as in PyTorch and safetensors (GGUF lists them the other way round)."""
     kind: str
-    """How the numbers are stored: F64, F32, F16, BF16, F8_E4M3, I8 … as safetensors spells them, or a GGML form, Q8_0."""
+    """How numbers are stored: F64, F32, F16, BF16, F8_E4M3, I8 … as safetensors spells them, or a GGML form, Q8_0."""
     file: str
     """The file within the checkpoint that holds it; for messages and for reading in the order of the disk."""
     offset: int
@@ -30,7 +30,7 @@ class StoredTensor:
     read_raw: Callable[[int, int], bytes] = field(repr=False, compare=False)
     """(first byte, number of bytes) of the stored form, counted within the tensor."""
     read_rows: Callable[[int, int], Array] = field(repr=False, compare=False)
-    """(first row, end) along the first axis, decoded: float32 for floating and quantised kinds, integers as they are."""
+    """(first row, end) along the first axis, decoded: floating and quantised kinds as float32, integers as they are."""
 
     def read(self) -> Array:
         """The whole tensor, decoded; a scalar has shape ()."""
