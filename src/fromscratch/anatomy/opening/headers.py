@@ -1,0 +1,64 @@
+"""What every header must obey, whoever wrote it: bounded size, strict JSON, tensors that lie where there are bytes."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+from fromscratch.core.errors import FromScratchError
+
+__all__ = ["DAMAGED", "HEADER_BYTES_AT_MOST", "check_shape", "check_spans", "parse_json"]
+
+HEADER_BYTES_AT_MOST = 64 << 20
+"""Of any table of contents. The largest published models have a few MB of it; parsed, it takes some twenty times as
+much memory."""
+AXES_AT_MOST = 64
+DAMAGED = "it is cut or damaged; fetch or write it again"
+
+
+def parse_json(content: bytes, place: str) -> dict[str, Any]:
+    """A JSON object in UTF-8 without repeated names, NaN or infinities. Raises FromScratchError for anything else."""
+    try:
+        value = json.loads(content.decode("utf-8"), object_pairs_hook=_distinct, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise FromScratchError(f"{place}: its JSON is nested too deeply", DAMAGED) from None
+    except (ValueError, MemoryError) as error:
+        raise FromScratchError(f"{place}: no JSON that can be read ({str(error)[:200]})", DAMAGED) from None
+    if not isinstance(value, dict):
+        raise FromScratchError(f"{place}: holds no JSON object", DAMAGED)
+    return value
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in table:
+            raise ValueError(f"{name[:100]!r} stands there twice")
+        table[name] = value
+    return table
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON")
+
+
+def check_shape(shape: Any, place: str, name: str) -> tuple[int, ...]:
+    """The shape as a tuple. Raises FromScratchError unless it is a short sequence of whole numbers from 0."""
+    sound = isinstance(shape, Sequence) and len(shape) <= AXES_AT_MOST
+    if not sound or not all(type(each) is int and 0 <= each < 1 << 63 for each in shape) or math.prod(shape) >= 1 << 63:
+        raise FromScratchError(f"{place}: tensor `{name[:200]}` has the shape {str(shape)[:100]}", DAMAGED)
+    return tuple(shape)
+
+
+def check_spans(spans: Iterable[tuple[int, int, str]], first: int, end: int, place: str) -> None:
+    """Spans (first byte, end, name) lie between ``first`` and ``end`` and do not overlap; else FromScratchError."""
+    before, owner = first, ""
+    for start, stop, name in sorted(spans):
+        if not first <= start <= stop <= end:
+            raise FromScratchError(
+                f"{place}: `{name[:200]}` lies at bytes {start:,} to {stop:,}, outside of {first:,} to {end:,}", DAMAGED
+            )
+        if start < before and stop > start:
+            raise FromScratchError(f"{place}: `{name[:200]}` and `{owner[:200]}` lie on the same bytes", DAMAGED)
+        if stop > start:
+            before, owner = stop, name
