@@ -58,6 +58,8 @@ class Checkpoint:
     """What lies beside the weights, by name: tokenizer, licence, code that is never run."""
     read_file: Callable[[str], bytes] = field(default=_nothing_there, repr=False, compare=False)
     """The content of one of ``other_files``."""
+    remarks: tuple[str, ...] = ()
+    """What was odd about it and did not keep it from being opened, each a sentence: an index that is stale …"""
 
 
 def checkpoint_of_arrays(arrays: Mapping[str, Array], config: Mapping[str, Any] | None = None) -> Checkpoint:

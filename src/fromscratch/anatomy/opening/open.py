@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from fromscratch.anatomy.opening.gguf_file import GGUF_MAGIC, read_gguf
 from fromscratch.anatomy.opening.headers import HEADER_BYTES_AT_MOST, parse_json
 from fromscratch.anatomy.opening.safetensors_file import read_safetensors
 from fromscratch.anatomy.opening.sources import open_folder, open_source
@@ -15,7 +16,11 @@ def open_checkpoint(place: str | Path) -> Checkpoint:
     """Open a model: only headers are read, nothing is executed. Raises FromScratchError for what is not sound."""
     folder = open_folder(place)
     if folder is None:
-        tensors, _ = read_safetensors(open_source(place), Path(place).name)
+        source = open_source(place)
+        if source.nbytes > 4 and source.read(0, 4) == GGUF_MAGIC:
+            tensors, table = read_gguf(source, Path(place).name)
+            return Checkpoint(str(place), "gguf", tensors, table)
+        tensors, _ = read_safetensors(source, Path(place).name)
         return Checkpoint(str(place), "safetensors", tensors, {})
     tensors = {}
     for name in folder.files:

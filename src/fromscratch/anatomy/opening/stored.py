@@ -2,60 +2,61 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fromscratch.anatomy.ggml_blocks import BLOCK_FORMS, FOUR_BIT_FLOATS, decode_blocks
 from fromscratch.anatomy.opening.headers import DAMAGED
 from fromscratch.anatomy.opening.sources import ByteSource
 from fromscratch.anatomy.tensors import Array, StoredTensor
 from fromscratch.core.errors import FromScratchError
 
-__all__ = ["decode_numbers", "stored_bytes", "stored_tensor"]
+__all__ = ["decode_numbers", "number_bytes", "stored_bytes", "stored_tensor"]
 
-INTEGERS = {"BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4"}
-INTEGERS |= {"U64": "<u8", "I64": "<i8", "C64": "<c8"}  # complex numbers too stay as they are
+AS_THEY_ARE = {"BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4"}
+AS_THEY_ARE |= {"U64": "<u8", "I64": "<i8", "C64": "<c8"}
 FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
-
-
-@dataclass(frozen=True)
-class SmallFloat:
-    """A float of 8 bits or fewer: sign, exponent, mantissa (OCP 8-bit Floating Point Specification, 2023)."""
-
-    exponent_bits: int
-    mantissa_bits: int
-    bias: int
-    specials: str
-    """`ieee`: the highest exponent is infinity and NaN; `nan`: only all ones is NaN; `unsigned zero`: minus zero is."""
-
-
-SMALL_FLOATS = {
-    "F8_E4M3": SmallFloat(4, 3, 7, "nan"),
-    "F8_E5M2": SmallFloat(5, 2, 15, "ieee"),
-    "F8_E4M3FNUZ": SmallFloat(4, 3, 8, "unsigned zero"),
-    "F8_E5M2FNUZ": SmallFloat(5, 2, 16, "unsigned zero"),
+# Exponent bits, mantissa bits, bias, and what codes are no numbers: the highest exponent (infinity and NaN), all ones
+# (NaN), or minus zero (NaN). The first two are of the OCP 8-bit Floating Point Specification (2023), FNUZ of ONNX.
+EIGHT_BIT_FLOATS = {
+    "F8_E4M3": (4, 3, 7, "all ones"),
+    "F8_E5M2": (5, 2, 15, "highest exponent"),
+    "F8_E4M3FNUZ": (4, 3, 8, "minus zero"),
+    "F8_E5M2FNUZ": (5, 2, 16, "minus zero"),
 }
+UNREAD = {"F6_E2M3": (4, 3), "F6_E3M2": (4, 3)}
+
+BLOCKS = {kind: (1, np.dtype(form).itemsize) for kind, form in (AS_THEY_ARE | FLOATS).items()}
+BLOCKS |= {"BF16": (1, 2), "F4": (2, 1), "F8_E8M0": (1, 1), **dict.fromkeys(EIGHT_BIT_FLOATS, (1, 1)), **UNREAD}
+BLOCKS |= {kind: (form.values, form.nbytes) for kind, form in BLOCK_FORMS.items()}
+"""Values and bytes of the smallest stretch that can be read by itself."""
+
+
+def number_bytes(kind: str, place: str, name: str) -> tuple[int, int]:
+    """(values, bytes) of a block of this kind; one value unless they are packed. FromScratchError if it is unknown."""
+    if kind not in BLOCKS:
+        raise FromScratchError(
+            f"{place}: tensor `{name[:200]}` is stored as {kind[:40]!r}, which is not known",
+            f"known are {', '.join(BLOCKS)}",
+        )
+    return BLOCKS[kind]
 
 
 def stored_bytes(shape: tuple[int, ...], kind: str, place: str, name: str) -> int:
-    """Bytes of a tensor. Raises FromScratchError for an unknown kind and for numbers that fill no whole bytes."""
-    if kind not in BITS:
-        raise FromScratchError(
-            f"{place}: tensor `{name[:200]}` is stored as {kind[:40]!r}, which is not known",
-            f"known are {', '.join(BITS)}",
-        )
-    bits = math.prod(shape) * BITS[kind]
-    if bits % 8:
-        raise FromScratchError(f"{place}: tensor `{name[:200]}` of {kind} fills no whole bytes", DAMAGED)
-    return bits // 8
+    """Bytes of a tensor. Raises FromScratchError for an unknown kind and for values that fill no whole blocks."""
+    values, nbytes = number_bytes(kind, place, name)
+    count = math.prod(shape)
+    if count % values:
+        raise FromScratchError(f"{place}: tensor `{name[:200]}` {list(shape)} fills no whole blocks of {kind}", DAMAGED)
+    return count // values * nbytes
 
 
 def stored_tensor(
     name: str, shape: tuple[int, ...], kind: str, file: str, offset: int, source: ByteSource
 ) -> StoredTensor:
-    """A tensor that lies whole and in row-major order from ``offset`` of ``source``."""
+    """A tensor that lies in one piece and in row-major order from byte ``offset`` of ``source``."""
     nbytes = stored_bytes(shape, kind, source.place, name)
     row_values = math.prod(shape[1:])
 
@@ -65,8 +66,7 @@ def stored_tensor(
         return source.read(offset + first, count)
 
     def read_rows(first: int, end: int) -> Array:
-        rows = shape[0] if shape else 1
-        first, end = max(0, min(first, rows)), max(0, min(end, rows))
+        first, end, _ = slice(first, end).indices(shape[0] if shape else 1)
         end = max(first, end)
         return _values(read_raw, kind, first * row_values, end * row_values).reshape(end - first, *shape[1:])
 
@@ -74,46 +74,50 @@ def stored_tensor(
 
 
 def _values(read_raw: Callable[[int, int], bytes], kind: str, first: int, end: int) -> Array:
-    """Numbers ``first`` to ``end`` of a tensor, which may begin within a byte."""
-    bits = BITS[kind]
-    start, stop = first * bits // 8, -(-end * bits // 8)
-    numbers = decode_numbers(read_raw(start, stop - start), kind)
-    skipped = first - start * 8 // bits
-    return numbers[skipped : skipped + end - first]
+    """Values ``first`` to ``end`` of a tensor, which may begin within a block."""
+    values, nbytes = BLOCKS[kind]
+    begin, stop = first // values, -(-end // values)
+    numbers = decode_numbers(read_raw(begin * nbytes, (stop - begin) * nbytes), kind)
+    return numbers[first - begin * values :][: end - first]
 
 
 def decode_numbers(content: bytes, kind: str) -> Array:
-    """The numbers in these bytes: floating kinds as float32, integers and complex numbers as they are."""
-    if kind in INTEGERS:
-        return np.frombuffer(content, INTEGERS[kind])
+    """The numbers in these bytes: floating kinds as float32, integers and complex numbers as they are.
+
+    Raises FromScratchError for a kind that is known by its size alone.
+    """
+    if kind in AS_THEY_ARE:
+        return np.frombuffer(content, AS_THEY_ARE[kind])
     if kind in FLOATS:
         return np.frombuffer(content, FLOATS[kind]).astype(np.float32, copy=False)
     if kind == "BF16":
         widened = np.frombuffer(content, "<u2").astype(np.uint32)
         widened <<= 16
         return widened.view(np.float32)
-    return small_floats(kind)[np.frombuffer(content, np.uint8)]
+    if kind == "F4":  # the lower half of a byte is the first number
+        packed = np.frombuffer(content, np.uint8)
+        return FOUR_BIT_FLOATS[np.stack((packed & 15, packed >> 4), axis=1).reshape(-1)] / np.float32(2)
+    if kind in UNREAD:
+        raise FromScratchError(f"numbers stored as {kind} cannot be read", "use a file in another precision")
+    if kind in BLOCK_FORMS:
+        return decode_blocks(content, kind)
+    return _eight_bit_floats(kind)[np.frombuffer(content, np.uint8)]
 
 
 @cache
-def small_floats(kind: str) -> NDArray[np.float32]:
+def _eight_bit_floats(kind: str) -> NDArray[np.float32]:
     """The number that each of the 256 bytes stands for."""
     code = np.arange(256)
-    form = SMALL_FLOATS[kind]
-    mantissa = code & ((1 << form.mantissa_bits) - 1)
-    exponent = (code >> form.mantissa_bits) & ((1 << form.exponent_bits) - 1)
-    fraction = np.where(exponent == 0, 0.0, 1.0) + mantissa / (1 << form.mantissa_bits)
-    value = fraction * 2.0 ** (np.maximum(exponent, 1) - form.bias)
-    value = np.where(code & 0x80, -value, value)
-    if form.specials == "ieee":
-        top = exponent == (1 << form.exponent_bits) - 1
-        value = np.where(top, np.where(mantissa == 0, np.copysign(np.inf, value), np.nan), value)
-    elif form.specials == "nan":
-        value = np.where(code & 0x7F == 0x7F, np.nan, value)
+    if kind == "F8_E8M0":  # a power of two, of the OCP Microscaling Formats Specification (2023)
+        return np.append(2.0 ** (code[:255] - 127), np.nan).astype(np.float32)
+    exponent_bits, mantissa_bits, bias, no_number = EIGHT_BIT_FLOATS[kind]
+    mantissa = code & ((1 << mantissa_bits) - 1)
+    exponent = code >> mantissa_bits & ((1 << exponent_bits) - 1)
+    fraction = (exponent > 0) + mantissa / (1 << mantissa_bits)
+    value: NDArray[np.float64] = fraction * 2.0 ** (np.maximum(exponent, 1) - bias) * np.where(code & 0x80, -1.0, 1.0)
+    if no_number == "highest exponent":
+        special = np.where(mantissa == 0, np.copysign(np.inf, value), np.nan)
+        value = np.where(exponent == exponent.max(), special, value)
     else:
-        value = np.where(code == 0x80, np.nan, value)
+        value[[0x80] if no_number == "minus zero" else [0x7F, 0xFF]] = np.nan
     return value.astype(np.float32)
-
-
-BITS = {name: np.dtype(form).itemsize * 8 for name, form in (INTEGERS | FLOATS).items()}
-BITS |= {"BF16": 16, **dict.fromkeys(SMALL_FLOATS, 8)}
