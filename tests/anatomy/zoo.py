@@ -26,6 +26,7 @@ Models = Mapping[str, Arrays]
 
 LAYERS, D, F, H, G, K = SHAPE.layers, SHAPE.width, SHAPE.ffn_width, SHAPE.heads, SHAPE.kv_heads, SHAPE.key_width
 MATRIX = re.compile(r"_proj|embed|lm_head")
+TRANSFORMED = "identical up to a transform"
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ class Derived:
     parents: tuple[str, ...]
     """Models of the zoo. The verdict is about the first of them, and about all of them where models were merged."""
     weights: str
-    """The verdict on the weights."""
+    """The relation of the verdict on the weights."""
     architecture: str = "same"
     transforms: frozenset[str] = frozenset()
-    """What has to be listed for the weights to be told."""
+    """Steps that the verdict has to list beside its relation."""
     rename: Mapping[str, str] = field(default_factory=dict)
     """Name in the parent → name here, of every tensor whose name changed and that is stored as it was otherwise."""
     layer_map: tuple[int, ...] = tuple(range(LAYERS))
@@ -102,7 +103,7 @@ def renamed_as_in_the_affair(models: Models, _random: Random) -> Derived:
     config = config_of(SHAPE, model_type="Yi", architectures=["YiForCausalLM"])
     config["auto_map"] = {"AutoModelForCausalLM": "modeling_yi.YiForCausalLM"}
     arrays = {_first_yi_name(name): each for name, each in models["base"].items()}
-    return Derived(arrays, ("base",), "identical", "same_up_to_renaming", frozenset({"renamed"}), rename, config=config)
+    return Derived(arrays, ("base",), TRANSFORMED, "same_up_to_renaming", frozenset({"renamed"}), rename, config=config)
 
 
 def _first_yi_name(name: str) -> str:
@@ -113,12 +114,12 @@ def random_names(models: Models, random: Random) -> Derived:
     order = random.permutation(sorted(models["base"]))
     rename = {str(name): random.bytes(6).hex() for name in order}
     arrays = {rename[str(name)]: models["base"][str(name)] for name in order}
-    return Derived(arrays, ("base",), "identical", "same_up_to_renaming", frozenset({"renamed"}), rename)
+    return Derived(arrays, ("base",), TRANSFORMED, "same_up_to_renaming", frozenset({"renamed"}), rename)
 
 
 def fused(models: Models, _random: Random) -> Derived:
     arrays, rename = fuse(models["base"])
-    return Derived(arrays, ("base",), "identical", "same_up_to_renaming", frozenset({"fused"}), rename)
+    return Derived(arrays, ("base",), TRANSFORMED, "same_up_to_renaming", frozenset({"fused"}), rename)
 
 
 def fuse(arrays: Arrays) -> tuple[Arrays, dict[str, str]]:
@@ -138,7 +139,7 @@ def fuse(arrays: Arrays) -> tuple[Arrays, dict[str, str]]:
 
 def transposed(models: Models, _random: Random) -> Derived:
     arrays = transpose(models["base"])
-    return Derived(arrays, ("base",), "identical", "same_up_to_renaming", frozenset({"transposed"}))
+    return Derived(arrays, ("base",), TRANSFORMED, "same_up_to_renaming", frozenset({"transposed"}))
 
 
 def transpose(arrays: Arrays) -> Arrays:
@@ -151,7 +152,7 @@ def interleaved(models: Models, _random: Random) -> Derived:
     arrays = {
         name: _interleave(each) if re.search(r"[qk]_proj", name) else each for name, each in models["base"].items()
     }
-    return Derived(arrays, ("base",), "identical", transforms=frozenset({"rotary_layout"}))
+    return Derived(arrays, ("base",), TRANSFORMED, transforms=frozenset({"rotary layout"}))
 
 
 def _interleave(rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -160,7 +161,9 @@ def _interleave(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def shuffled(models: Models, random: Random) -> Derived:
     arrays, units = shuffle(models["base"], random)
-    return Derived(arrays, ("base",), "identical", transforms=frozenset({"permuted"}), unit_maps=units)
+    return Derived(
+        arrays, ("base",), TRANSFORMED, transforms=frozenset({"heads permuted", "units permuted"}), unit_maps=units
+    )
 
 
 def shuffle(arrays: Arrays, random: Random) -> tuple[Arrays, tuple[tuple[int, ...], ...]]:
@@ -201,19 +204,19 @@ def _with_more_tokens(arrays: Arrays, more_VD: NDArray[np.float32]) -> Derived:
         for name, each in arrays.items()
     }
     config = config_of(SHAPE, VOCABULARY + len(more_VD))
-    return Derived(made, ("base",), "identical", transforms=frozenset({"vocabulary"}), config=config)
+    return Derived(made, ("base",), TRANSFORMED, transforms=frozenset({"vocabulary padded"}), config=config)
 
 
 def head_stored_again(models: Models, _random: Random) -> Derived:
     """A tied model untied: the head is a copy of the embedding."""
     arrays = {**models["narrow"], "lm_head.weight": models["narrow"]["model.embed_tokens.weight"].copy()}
-    return Derived(arrays, ("narrow",), "identical", transforms=frozenset({"head"}))
+    return Derived(arrays, ("narrow",), TRANSFORMED, transforms=frozenset({"untied"}))
 
 
 def head_left_out(models: Models, _random: Random) -> Derived:
     """An untied model tied: the head it had is gone."""
     arrays = {name: each for name, each in models["base"].items() if name != "lm_head.weight"}
-    return Derived(arrays, ("base",), "identical", transforms=frozenset({"head"}))
+    return Derived(arrays, ("base",), TRANSFORMED, transforms=frozenset({"tied"}))
 
 
 # ---- Precision
@@ -228,9 +231,10 @@ def _cast(
         everything = kind in ("BF16", "F16")
         cast = [name for name in models["base"] if everything or MATRIX.search(name)]
         arrays = {name: through(each) if name in cast else each for name, each in models["base"].items()}
-        transforms = frozenset({"cast" if everything else "quantised"})
-        weights = "identical" if everything else "quantised"
-        return Derived(arrays, ("base",), weights, transforms=transforms, kinds=dict.fromkeys(cast, kind))
+        kinds = dict.fromkeys(cast, kind)
+        if everything:
+            return Derived(arrays, ("base",), TRANSFORMED, transforms=frozenset({"cast"}), kinds=kinds)
+        return Derived(arrays, ("base",), "quantised", kinds=kinds)
 
     return derive
 
@@ -258,7 +262,7 @@ def int8_with_scales(models: Models, _random: Random) -> Derived:
         reach = np.abs(each).max(1)
         arrays[name] = np.round(each / reach[:, None] * 127).astype(np.int8)
         arrays[name.replace(".weight", ".SCB")] = reach
-    return Derived(arrays, ("base",), "quantised", transforms=frozenset({"quantised"}))
+    return Derived(arrays, ("base",), "quantised")
 
 
 # ---- Trained further, and merged
@@ -268,7 +272,7 @@ def trained_on(name: str) -> Callable[[Models, Random], Derived]:
     """A model of the zoo that started from another one."""
 
     def derive(models: Models, _random: Random) -> Derived:
-        verdict = "further_pretrained" if name == "further" else "fine_tuned"
+        verdict = "further pretrained" if name == "further" else "fine-tuned"
         return Derived(models[name], ("base",), verdict, config=config_of(SHAPE))
 
     return derive
@@ -281,7 +285,7 @@ def lora_merged(models: Models, _random: Random) -> Derived:
         if re.search(r"q_proj|v_proj|up_proj", name):
             left, size, right = np.linalg.svd(models["tuned"][name] - arrays[name], full_matrices=False)
             arrays[name] = (arrays[name] + (left[:, :4] * size[:4]) @ right[:4]).astype(np.float32)
-    return Derived(arrays, ("base",), "low_rank_update")
+    return Derived(arrays, ("base",), "low-rank update")
 
 
 def linear_merge(models: Models, _random: Random) -> Derived:
@@ -312,7 +316,7 @@ def _single(arrays: Mapping[str, NDArray[Any]]) -> Arrays:
 def depth_up_scaled(models: Models, _random: Random) -> Derived:
     """The middle layers twice, as in Yi-9B and SOLAR (arXiv 2312.15166)."""
     arrays, layers = stack(models["base"], (0, 1, 2, 1, 2, 3))
-    return Derived(arrays, ("base",), "layers_reused", "different", layer_map=layers)
+    return Derived(arrays, ("base",), "layers reused", "different", layer_map=layers)
 
 
 def stack(arrays: Arrays, layers: tuple[int, ...]) -> tuple[Arrays, tuple[int, ...]]:
@@ -364,15 +368,17 @@ def tuned_pruned_quantised(models: Models, _random: Random) -> Derived:
     arrays, units = prune_units(models["tuned"])
     arrays = {name: through_blocks(each, "Q8_0") if MATRIX.search(name) else each for name, each in arrays.items()}
     kinds = {name: "Q8_0" for name in arrays if MATRIX.search(name)}
-    return Derived(arrays, ("base",), "pruned", "different", frozenset({"quantised"}), unit_maps=units, kinds=kinds)
+    return Derived(
+        arrays, ("base",), "pruned", "different", frozenset({"quantised", "fine-tuned"}), unit_maps=units, kinds=kinds
+    )
 
 
 def shuffled_fused_renamed(models: Models, random: Random) -> Derived:
     shuffled_arrays, units = shuffle(models["base"], random)
     fused_arrays, _ = fuse(shuffled_arrays)
     arrays = {random.bytes(6).hex(): fused_arrays[str(name)] for name in random.permutation(sorted(fused_arrays))}
-    transforms = frozenset({"permuted", "fused", "renamed"})
-    return Derived(arrays, ("base",), "identical", "same_up_to_renaming", transforms, unit_maps=units)
+    transforms = frozenset({"heads permuted", "units permuted", "fused", "renamed"})
+    return Derived(arrays, ("base",), TRANSFORMED, "same_up_to_renaming", transforms, unit_maps=units)
 
 
 def tuned_renamed_halved(models: Models, _random: Random) -> Derived:
@@ -380,7 +386,7 @@ def tuned_renamed_halved(models: Models, _random: Random) -> Derived:
     rename = {name: _first_yi_name(name) for name in models["tuned"] if _first_yi_name(name) != name}
     arrays = {_first_yi_name(name): to_bf16(each) for name, each in models["tuned"].items()}
     kinds = dict.fromkeys(arrays, "BF16")
-    return Derived(arrays, ("base",), "fine_tuned", "same_up_to_renaming", frozenset({"renamed"}), rename, kinds=kinds)
+    return Derived(arrays, ("base",), "fine-tuned", "same_up_to_renaming", frozenset({"renamed"}), rename, kinds=kinds)
 
 
 def stacked_tuned_halved(models: Models, _random: Random) -> Derived:
@@ -388,7 +394,8 @@ def stacked_tuned_halved(models: Models, _random: Random) -> Derived:
     arrays, layers = stack(models["tuned"], (0, 1, 2, 1, 2, 3))
     arrays = {name: each.astype(np.float16).astype(np.float32) for name, each in arrays.items()}
     kinds = dict.fromkeys(arrays, "F16")
-    return Derived(arrays, ("base",), "layers_reused", "different", layer_map=layers, kinds=kinds)
+    transforms = frozenset({"fine-tuned", "cast"})
+    return Derived(arrays, ("base",), "layers reused", "different", transforms, layer_map=layers, kinds=kinds)
 
 
 def _by_name(makers: Iterable[Callable[[Models, Random], Derived]]) -> dict[str, Callable[[Models, Random], Derived]]:
