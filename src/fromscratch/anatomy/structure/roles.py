@@ -8,8 +8,8 @@ from typing import Literal
 __all__ = ["Confidence", "Finding", "FusedOrder", "Part", "Role", "RotaryLayout", "Structure"]
 
 Confidence = Literal["certain", "strong", "weak", "claimed"]
-"""``certain`` follows from shapes or from equal numbers; ``strong`` and ``weak`` are statistics of the weights, with and
-without a wide margin; ``claimed`` is what names or a config say and weights cannot confirm."""
+"""``certain`` follows from shapes or from equal numbers; ``strong`` and ``weak`` are statistics of the weights, with a
+wide margin and without; ``claimed`` is what names or a config say and weights cannot confirm."""
 
 FusedOrder = Literal["stacked", "grouped"]
 """Rows of a fused tensor: all queries, then all keys, then all values (phi3, baichuan, GPT-2); or, key/value head by
@@ -25,6 +25,8 @@ class Role(StrEnum):
 
     EMBEDDING = "embedding"
     POSITION_EMBEDDING = "position_embedding"
+    TOKEN_TYPE_EMBEDDING = "token_type_embedding"
+    EMBEDDING_NORM = "embedding_norm"
     ATTENTION_NORM = "attention_norm"
     QUERY = "query"
     KEY = "key"
@@ -44,6 +46,7 @@ class Role(StrEnum):
     FINAL_NORM = "final_norm"
     HEAD = "head"
 
+    EMBEDDING_NORM_BIAS = "embedding_norm_bias"
     ATTENTION_NORM_BIAS = "attention_norm_bias"
     QUERY_BIAS = "query_bias"
     KEY_BIAS = "key_bias"

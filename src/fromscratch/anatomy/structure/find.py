@@ -1,0 +1,118 @@
+"""The structure of a checkpoint: each tensor in its role, the sizes, the four axes, and how sure each of them is."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from fromscratch.anatomy.structure.attention import Attention, find_attention
+from fromscratch.anatomy.structure.axes import find_axes
+from fromscratch.anatomy.structure.blind import find_roles
+from fromscratch.anatomy.structure.claims import Claims, read_claims
+from fromscratch.anatomy.structure.names import Naming, read_names
+from fromscratch.anatomy.structure.roles import Finding, Part, Role, RotaryLayout, Structure
+from fromscratch.anatomy.structure.sizes import read_sizes, with_orientation
+from fromscratch.anatomy.tensors import Checkpoint
+
+__all__ = ["find_structure"]
+
+EQUALITY_ROWS = 4096
+GGUF_INTERLEAVED = frozenset(
+    ("llama", "internlm2", "baichuan", "xverse", "command-r", "olmo", "deepseek", "minicpm", "granite")
+)
+"""Architectures whose queries and keys llama.cpp's conversion reorders, and whose neighbours it turns together."""
+
+
+def find_structure(checkpoint: Checkpoint, blind: bool = False) -> Structure:
+    """What this checkpoint is. ``blind`` reads neither names, nor their order, nor the config: only shapes and numbers.
+
+    Where no known naming explains the tensors it is blind too. Whatever cannot be told is None or in ``unknown``.
+    Raises FromScratchError where a tensor that has to be read is not sound.
+    """
+    naming: Naming | None = None
+    parts: dict[str, Part] = {}
+    findings: dict[str, Finding] = {}
+    unknown: tuple[str, ...] = ()
+    if not blind:
+        naming, parts = read_names(checkpoint.tensors)
+        parts = with_orientation(checkpoint, parts)
+        findings = {"names": _naming_finding(naming, parts)}
+    if naming is None:
+        found = find_roles(checkpoint)
+        parts, unknown = dict(found.parts), found.unknown
+        findings |= found.findings
+    claims = read_claims({} if blind else checkpoint.config)
+    sizes = read_sizes(checkpoint, parts)
+    claimed_layout = _claimed_layout(naming, claims, parts)
+    attention = find_attention(checkpoint, parts, sizes, claims, claimed_layout)
+    tied, tied_finding = _tied(checkpoint, parts)
+    findings |= {"head": tied_finding} | ({"attention heads": attention.heads} if attention.heads else {})
+    findings |= {"layers": Finding(str(sizes.layers), "certain", "; ".join(sizes.uneven) or "all of one shape")}
+    roles = {part.role for part in parts.values()}
+    return Structure(
+        parts=parts,
+        layers=sizes.layers,
+        width=sizes.width,
+        mlp_width=sizes.mlp_width,
+        query_heads=attention.query_heads,
+        kv_heads=attention.kv_heads,
+        head_width=attention.head_width,
+        vocabulary=sizes.vocabulary,
+        tied=tied,
+        rotary_layout=None if Role.POSITION_EMBEDDING in roles else attention.layout,
+        axes=find_axes(roles, attention, claims, naming, sizes),
+        findings=findings,
+        unknown=(*unknown, *_unknown(parts, claims, attention)),
+    )
+
+
+def _naming_finding(naming: Naming | None, parts: Mapping[str, Part]) -> Finding:
+    strange = [name for name, part in parts.items() if part.role == Role.UNKNOWN]
+    if naming is None:
+        return Finding("unknown", "certain", "no known naming explains them; roles are found from shapes and numbers")
+    told = f"{len(parts) - len(strange)} of {len(parts)} are explained"
+    return Finding(naming.title, "certain", told + (f"; not {', '.join(strange[:3])}" if strange else ""))
+
+
+def _claimed_layout(naming: Naming | None, claims: Claims, parts: Mapping[str, Part]) -> RotaryLayout | None:
+    if naming is None or any(part.role == Role.POSITION_EMBEDDING for part in parts.values()):
+        return None
+    if naming.title == "GGUF's" and claims.architecture:
+        return "interleaved" if claims.architecture in GGUF_INTERLEAVED else "half_split"
+    return naming.rotary
+
+
+def _tied(checkpoint: Checkpoint, parts: Mapping[str, Part]) -> tuple[bool, Finding]:
+    """Whether the head is the embedding; a head of the same shape is read beside it until they differ."""
+    names = {part.role: name for name, part in parts.items() if part.role in (Role.EMBEDDING, Role.HEAD)}
+    if Role.HEAD not in names:
+        return True, Finding("tied", "certain", "no head is stored beside the embedding")
+    if Role.EMBEDDING not in names:
+        return False, Finding("untied", "certain", "no embedding is stored")
+    one, other = (checkpoint.tensors[names[role]] for role in (Role.EMBEDDING, Role.HEAD))
+    if one.shape == other.shape:
+        starts = range(0, one.shape[0], EQUALITY_ROWS)
+        ends = (min(start + EQUALITY_ROWS, one.shape[0]) for start in starts)
+        if all(np.array_equal(one.read_rows(*each), other.read_rows(*each)) for each in zip(starts, ends, strict=True)):
+            return True, Finding("tied", "certain", "stored twice, with equal numbers")
+    return False, Finding("untied", "certain", "the head and the embedding differ")
+
+
+def _unknown(parts: Mapping[str, Part], claims: Claims, attention: Attention) -> tuple[str, ...]:
+    """What these weights cannot tell, with what is claimed of it."""
+
+    def claimed(value: float | int | str | None) -> str:
+        return (
+            "nothing claims one"
+            if value is None
+            else f"its config says {value:{'' if isinstance(value, str) else ','}}"
+        )
+
+    told = [f"the epsilon of norms: {claimed(claims.epsilon)}"]
+    if attention.layout:
+        told.append(f"the base of rotary positions: {claimed(claims.rotary_base)}")
+    if not any(part.role == Role.POSITION_EMBEDDING for part in parts.values()):
+        told.append(f"the context it was trained for: {claimed(claims.context_tokens)}")
+    told.append(f"the function of its MLP: {claimed(claims.activation)}")
+    if attention.head_width is None:
+        told.append("the number of heads")
+    return tuple(told)

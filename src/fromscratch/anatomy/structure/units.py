@@ -1,0 +1,72 @@
+"""Directions of units in the residual stream, and how far the units of two matrices point along the same lines.
+
+U unit (a row of what reads the stream, a column of what writes to it) · D number of the stream, or those sampled
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fromscratch.anatomy.tensors import StoredTensor
+
+__all__ = ["Directions", "alignment", "cross_alignment", "read_directions", "stream_sample"]
+
+Directions = NDArray[np.float32]
+
+STREAM_SAMPLE = 1024  # numbers of the stream that are looked at; chance then gives cosines of 0.03
+BLOCK_BYTES = 1 << 26
+
+
+def stream_sample(width: int) -> slice:
+    """Which numbers of the residual stream statistics look at: all of them, or a run from the middle."""
+    first = max(0, (width - STREAM_SAMPLE) // 2)
+    return slice(first, min(width, first + STREAM_SAMPLE))
+
+
+def read_directions(
+    tensor: StoredTensor, *, writes: bool, sample: slice, units: NDArray[np.int64] | None = None
+) -> Directions:
+    """[U, D] of length 1: what each unit reads, or ``writes``. ``units`` are taken in that order; all when absent.
+
+    The tensor is (U, D) where it reads and (D, U) where it writes, as ``Linear`` stores them; one that is stored the
+    other way round is read by saying the opposite. Only the sampled rows, or the units' rows, leave the disk.
+    """
+    if writes:
+        rows = tensor.read_rows(sample.start, sample.stop).astype(np.float32, copy=False)
+        x_UD = np.ascontiguousarray((rows if units is None else rows[:, units]).T)
+    else:
+        x_UD = _read_columns(tensor, sample, units)
+    length_U1 = np.linalg.norm(x_UD, axis=1, keepdims=True)
+    unit_UD: Directions = np.divide(x_UD, length_U1, out=np.zeros_like(x_UD), where=length_U1 > 0)
+    return unit_UD
+
+
+def _read_columns(tensor: StoredTensor, sample: slice, units: NDArray[np.int64] | None) -> Directions:
+    """Rows by blocks, of which the sampled columns are kept."""
+    total, step = tensor.shape[0], max(1, BLOCK_BYTES // (4 * tensor.shape[1]))
+    wanted = np.arange(total) if units is None else units
+    found_UD = np.empty((len(wanted), sample.stop - sample.start), np.float32)
+    for first in range(0, total, step):
+        inside = (wanted >= first) & (wanted < first + step)
+        if inside.any():
+            rows = tensor.read_rows(first, min(total, first + step))
+            found_UD[inside] = rows[wanted[inside] - first, sample]
+    return found_UD
+
+
+def alignment(one_UD: Directions, other_UD: Directions) -> float:
+    """Mean squared cosine of units with equal numbers, in units of chance, 1 / D: 1 where they have nothing in common.
+
+    Units that work together learn from each other's gradients, and their directions meet: the up and the down
+    projection of one MLP, queries and keys of one pair of a head, values and the output. Shuffled units, quantisation
+    and scale do not change it. Measured on SmolLM2-135M at 4 bits: 56, 24 and 67 within a layer, at most 3.3 across.
+    """
+    cosine_U = np.einsum("ud,ud->u", one_UD, other_UD)
+    return float((cosine_U**2).mean() * one_UD.shape[1])
+
+
+def cross_alignment(pairs: Sequence[tuple[Directions, Directions]]) -> NDArray[np.float32]:
+    """Mean over the pairs of log(squared cosine · D) of each unit of one with each of the other [U, U']."""
+    total = sum(np.log((one @ other.T) ** 2 * one.shape[1] + 1e-3) for one, other in pairs)
+    return np.asarray(total / len(pairs), np.float32)
