@@ -1,0 +1,177 @@
+"""A few megabytes that stand for a checkpoint in comparisons: digests of rows and columns, and a sample of numbers."""
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fromscratch.anatomy.relation.digests import NATIVE, Digest, Digester
+from fromscratch.anatomy.relation.sampling import Sample, sample_places
+from fromscratch.anatomy.relation.slots import Slot, Source, sources_of
+from fromscratch.anatomy.structure.roles import Role, Structure
+from fromscratch.anatomy.tensors import Checkpoint, StoredTensor
+
+__all__ = ["Fingerprint", "Heads", "SlotPrint", "fingerprint", "raw_blocks"]
+
+BLOCK_BYTES = 8 << 20
+SAMPLE_CELLS = 6 << 20  # of all layers together; at 34B, 16384 for each matrix is the least that tells
+CELLS_AT_LEAST = 1 << 14
+EMBEDDING_CELLS = 2 << 20
+READERS = 2
+
+RAW: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+
+
+@dataclass(frozen=True)
+class SlotPrint:
+    """What a fingerprint knows of one slot."""
+
+    tensor: str
+    """The tensor that holds it, or holds it among others."""
+    kind: str
+    """How it is stored: F32, BF16, Q8_0 …"""
+    shape: tuple[int, int]
+    """(out, in); a vector is one row."""
+    transposed: bool
+    rows: tuple[int, int] | None
+    """First and last row in a fused tensor; None where the slot is the whole tensor."""
+    digest: Digest
+    sample: Sample
+
+
+@dataclass(frozen=True)
+class Heads:
+    """What is needed to take rows of queries and keys by heads."""
+
+    query: int | None
+    kv: int | None
+    width: int | None
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """A checkpoint as far as comparisons need it."""
+
+    place: str
+    slots: Mapping[Slot, SlotPrint]
+    heads: Heads
+    layers: int
+
+    @property
+    def digest(self) -> str:
+        """128 bits of all numbers in their slots; names and file layout do not matter."""
+        lines = sorted(f"{slot.role} {slot.layer} {each.digest.whole[NATIVE]}" for slot, each in self.slots.items())
+        return blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
+
+
+def fingerprint(checkpoint: Checkpoint, structure: Structure) -> Fingerprint:
+    """Read every tensor once, in the order of the disk, 8 MB at a time.
+
+    Two tensors are read at a time. For 34 billion parameters in bfloat16 the result takes about 50 MB.
+    """
+    sources = sources_of(checkpoint, structure)
+    by_tensor: dict[str, list[Source]] = {}
+    for source in sources:
+        by_tensor.setdefault(source.tensor, []).append(source)
+    cells = max(CELLS_AT_LEAST, SAMPLE_CELLS // max(1, len(sources)))
+    order = sorted(by_tensor, key=lambda name: (checkpoint.tensors[name].file, checkpoint.tensors[name].offset))
+    with ThreadPoolExecutor(READERS) as readers:
+        prints = readers.map(lambda name: _prints(checkpoint.tensors[name], by_tensor[name], cells), order)
+        slots = {slot: each for found in prints for slot, each in found}
+    heads = Heads(structure.query_heads, structure.kv_heads, structure.head_width)
+    return Fingerprint(checkpoint.place, slots, heads, structure.layers)
+
+
+def raw_blocks(tensor: StoredTensor) -> Iterable[tuple[int, NDArray[np.generic]]]:
+    """(first row, rows) of a tensor as a matrix: a vector is one row, experts lie below each other."""
+    columns = tensor.shape[-1] if tensor.shape else 1
+    first_axis = tensor.shape[0] if len(tensor.shape) > 1 else 1
+    per_index = (int(np.prod(tensor.shape[1:-1])) or 1) if len(tensor.shape) > 2 else 1
+    kind, rows = RAW.get(tensor.kind), first_axis * per_index
+    if kind is not None and tensor.nbytes == rows * columns * kind.itemsize:
+        step = max(1, BLOCK_BYTES // (columns * kind.itemsize))
+        for first in range(0, rows, step):
+            count = min(step, rows - first)
+            content = tensor.read_raw(first * columns * kind.itemsize, count * columns * kind.itemsize)
+            yield first, np.frombuffer(content, kind).reshape(count, columns)
+        return
+    if len(tensor.shape) < 2:
+        yield 0, tensor.read().astype(np.float32).reshape(1, columns)
+        return
+    step = max(1, BLOCK_BYTES // (columns * per_index * 4))
+    for first in range(0, first_axis, step):
+        decoded = tensor.read_rows(first, min(first_axis, first + step))
+        yield first * per_index, decoded.astype(np.float32).reshape(-1, columns)
+
+
+class _Gatherer:
+    """Digest and sample of one slot while its tensor passes."""
+
+    def __init__(self, source: Source, stored: tuple[int, int], cells: int) -> None:
+        self.source = source
+        rows, columns = stored[::-1] if source.transposed else stored
+        self.rows = source.rows
+        self.shape = rows if self.rows is None else len(self.rows), columns
+        tokens = source.slot.role in (Role.EMBEDDING, Role.HEAD)
+        self.places = sample_places(*self.shape, EMBEDDING_CELLS if tokens else cells, every_column=tokens)
+        self.digester = Digester(*self.shape)
+        self.values: NDArray[np.generic] | None = None
+
+    def take(self, first: int, block: NDArray[np.generic]) -> None:
+        """A block of rows of the stored tensor."""
+        at = first
+        if self.source.transposed:
+            block = block if self.rows is None else block[:, self.rows]
+        elif self.rows is not None:
+            inside = (self.rows >= first) & (self.rows < first + len(block))
+            if not inside.any():
+                return
+            block, at = block[self.rows[inside] - first], int(np.flatnonzero(inside)[0])
+        self.digester.add(block, at, transposed=self.source.transposed)
+        self._keep(at, block)
+
+    def _keep(self, at: int, block: NDArray[np.generic]) -> None:
+        if self.values is None:
+            self.values = np.zeros([len(each) for each in self.places], block.dtype)
+        along, across = self.places[::-1] if self.source.transposed else self.places
+        low, high = np.searchsorted(along, (at, at + len(block)))
+        if low < high:
+            found = block[np.ix_(along[low:high] - at, across)]
+            if self.source.transposed:
+                self.values[:, low:high] = found.T
+            else:
+                self.values[low:high] = found
+
+    def print(self, tensor: StoredTensor) -> SlotPrint:
+        rows = None if self.rows is None else (int(self.rows[0]), int(self.rows[-1]))
+        assert self.values is not None
+        sample = Sample(*self.places, self.values)
+        kind, transposed = tensor.kind, self.source.transposed
+        return SlotPrint(tensor.name, kind, self.shape, transposed, rows, self.digester.digest(), sample)
+
+
+def _prints(tensor: StoredTensor, sources: list[Source], cells: int) -> list[tuple[Slot, SlotPrint]]:
+    columns = tensor.shape[-1] if tensor.shape else 1
+    stored = (int(np.prod(tensor.shape[:-1])) if len(tensor.shape) > 1 else 1, columns)
+    if len(tensor.shape) < 2 and sources[0].rows is not None:  # a fused bias: its rows are numbers
+        return _bias_prints(tensor, sources, cells)
+    gatherers = [_Gatherer(source, stored, cells) for source in sources]
+    for first, block in raw_blocks(tensor):
+        for gatherer in gatherers:
+            gatherer.take(first, block)
+    return [(each.source.slot, each.print(tensor)) for each in gatherers]
+
+
+def _bias_prints(tensor: StoredTensor, sources: list[Source], cells: int) -> list[tuple[Slot, SlotPrint]]:
+    ((_, whole),) = raw_blocks(tensor)
+    found = []
+    for source in sources:
+        assert source.rows is not None
+        gatherer = _Gatherer(Source(source.slot, source.tensor, False, None), (1, len(source.rows)), cells)
+        gatherer.take(0, whole[:, source.rows])
+        found.append((source.slot, gatherer.print(tensor)))
+    return found

@@ -1,0 +1,87 @@
+"""The places of a decoder that weights can stand in, whatever file layout they come from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fromscratch.anatomy.structure.roles import Part, Role, Structure
+from fromscratch.anatomy.tensors import Checkpoint
+
+__all__ = ["Rows", "Slot", "Source", "sources_of"]
+
+Rows = NDArray[np.int64]
+
+FUSED = {
+    Role.QUERY_KEY_VALUE: (Role.QUERY, Role.KEY, Role.VALUE),
+    Role.KEY_VALUE: (Role.KEY, Role.VALUE),
+    Role.GATE_UP: (Role.GATE, Role.UP),
+    Role.QUERY_KEY_VALUE_BIAS: (Role.QUERY_BIAS, Role.KEY_BIAS, Role.VALUE_BIAS),
+    Role.KEY_VALUE_BIAS: (Role.KEY_BIAS, Role.VALUE_BIAS),
+    Role.GATE_UP_BIAS: (Role.GATE_BIAS, Role.UP_BIAS),
+}
+
+
+@dataclass(frozen=True, order=True)
+class Slot:
+    """A role in a layer; ``-1`` outside the layers. What has no role is told apart by its name."""
+
+    role: str
+    layer: int = -1
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which rows of which tensor stand in a slot. Rows are those of the (out, in) form."""
+
+    slot: Slot
+    tensor: str
+    transposed: bool
+    rows: Rows | None
+    """None for all of them, in order."""
+
+
+def sources_of(checkpoint: Checkpoint, structure: Structure) -> list[Source]:
+    """The slots of a checkpoint, its fused tensors taken apart; buffers that are no weights are left out."""
+    found = []
+    for name, tensor in checkpoint.tensors.items():
+        part = structure.parts.get(name, Part(name, Role.UNKNOWN, None))
+        if part.role.is_weight and tensor.nbytes:
+            found += _sources(part, tensor.shape, structure)
+    return found
+
+
+def _sources(part: Part, shape: tuple[int, ...], structure: Structure) -> list[Source]:
+    layer = -1 if part.layer is None else part.layer
+    transposed = part.transposed and len(shape) == 2
+    if part.role in FUSED:
+        rows = shape[1] if transposed else shape[0]
+        split = _split(part, rows, structure)
+        if split:
+            return [Source(Slot(role, layer), part.name, transposed, each) for role, each in split.items()]
+    named = "" if part.role != Role.UNKNOWN else part.name
+    return [Source(Slot(part.role, layer, named), part.name, transposed, None)]
+
+
+def _split(part: Part, rows: int, structure: Structure) -> Mapping[Role, Rows]:
+    """Rows of a fused tensor by role; nothing where its sizes do not agree with the heads that were found."""
+    roles = FUSED[part.role]
+    if roles[0] in (Role.GATE, Role.GATE_BIAS):
+        heads, counts = 1, [rows // 2, rows // 2]
+        if part.order == "grouped":
+            heads, counts = rows // 2, [1, 1]
+    else:
+        queries, width = structure.query_heads, structure.head_width
+        if not (queries and structure.kv_heads and width):
+            return {}
+        heads = structure.kv_heads
+        counts = [queries // heads * width, width, width][-len(roles) :]
+        if part.order == "stacked":
+            heads, counts = 1, [count * heads for count in counts]
+    if heads * sum(counts) != rows:
+        return {}
+    table = np.arange(rows).reshape(heads, -1)
+    ends = np.cumsum([0, *counts])
+    return {role: table[:, ends[n] : ends[n + 1]].reshape(-1) for n, role in enumerate(roles)}
