@@ -41,8 +41,8 @@ class Derived:
     architecture: str = "same"
     transforms: frozenset[str] = frozenset()
     """Steps that the verdict has to list beside its relation."""
-    rename: Mapping[str, str] = field(default_factory=dict)
-    """Name in the parent → name here, of every tensor whose name changed and that is stored as it was otherwise."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Name here → the name that Llama has for it (Phi-3, where parts are fused), where it differs."""
     layer_map: tuple[int, ...] = tuple(range(LAYERS))
     """Layer of the parent that each layer was made of."""
     unit_maps: tuple[tuple[int, ...], ...] = ()
@@ -54,6 +54,11 @@ class Derived:
     kinds: Mapping[str, str] = field(default_factory=dict)
     """How tensors are stored, where it is not as arrays are."""
     config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def rename(self) -> dict[str, str]:
+        """Name here → name in the parent, of all tensors but those that are fused here."""
+        return {name: self.names.get(name, name) for name in self.arrays if "qkv_proj" not in name}
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -69,11 +74,11 @@ def _stored_as(tensor: StoredTensor, kind: str) -> StoredTensor:
     return StoredTensor(**{**fields, "kind": kind})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Zoo:
     """The trained models as arrays by Llama's names, and what is made of them."""
 
-    models: Models
+    models: Models = field(repr=False)
 
     def checkpoint(self, name: str) -> Checkpoint:
         """A trained model as it would be opened, with its config."""
@@ -99,11 +104,11 @@ def config_of(shape: DecoderSettings, vocabulary: int = VOCABULARY, **changes: A
 
 
 def renamed_as_in_the_affair(models: Models, _random: Random) -> Derived:
-    rename = {name: _first_yi_name(name) for name in models["base"] if _first_yi_name(name) != name}
+    names = {_first_yi_name(name): name for name in models["base"]}
     config = config_of(SHAPE, model_type="Yi", architectures=["YiForCausalLM"])
     config["auto_map"] = {"AutoModelForCausalLM": "modeling_yi.YiForCausalLM"}
     arrays = {_first_yi_name(name): each for name, each in models["base"].items()}
-    return Derived(arrays, ("base",), TRANSFORMED, "same_up_to_renaming", frozenset({"renamed"}), rename, config=config)
+    return Derived(arrays, ("base",), TRANSFORMED, "same_up_to_renaming", frozenset({"renamed"}), names, config=config)
 
 
 def _first_yi_name(name: str) -> str:
@@ -111,18 +116,21 @@ def _first_yi_name(name: str) -> str:
 
 
 def random_names(models: Models, random: Random) -> Derived:
-    order = random.permutation(sorted(models["base"]))
-    rename = {str(name): random.bytes(6).hex() for name in order}
-    arrays = {rename[str(name)]: models["base"][str(name)] for name in order}
-    return Derived(arrays, ("base",), TRANSFORMED, "same_up_to_renaming", frozenset({"renamed"}), rename)
+    arrays, names = at_random(models["base"], random)
+    return Derived(arrays, ("base",), TRANSFORMED, "same_up_to_renaming", frozenset({"renamed"}), names)
+
+
+def at_random(arrays: Arrays, random: Random) -> tuple[Arrays, dict[str, str]]:
+    """The same tensors under names that mean nothing, in another order; and what they were called."""
+    names = {random.bytes(6).hex(): str(name) for name in random.permutation(sorted(arrays))}
+    return {name: arrays[was] for name, was in names.items()}, names
 
 
 def fused(models: Models, _random: Random) -> Derived:
-    arrays, rename = fuse(models["base"])
-    return Derived(arrays, ("base",), TRANSFORMED, "same_up_to_renaming", frozenset({"fused"}), rename)
+    return Derived(fuse(models["base"]), ("base",), TRANSFORMED, "same_up_to_renaming", frozenset({"fused"}))
 
 
-def fuse(arrays: Arrays) -> tuple[Arrays, dict[str, str]]:
+def fuse(arrays: Arrays) -> Arrays:
     """Queries, keys and values in one tensor, gates and ups in another, as Phi-3 stores them."""
     made = {}
     for name, each in arrays.items():
@@ -134,7 +142,7 @@ def fuse(arrays: Arrays) -> tuple[Arrays, dict[str, str]]:
             made[name.replace("gate_proj", "gate_up_proj")] = np.concatenate(parts)
         elif not re.search(r"[kv]_proj|\.up_proj", name):
             made[name] = each
-    return made, {}
+    return made
 
 
 def transposed(models: Models, _random: Random) -> Derived:
@@ -375,18 +383,17 @@ def tuned_pruned_quantised(models: Models, _random: Random) -> Derived:
 
 def shuffled_fused_renamed(models: Models, random: Random) -> Derived:
     shuffled_arrays, units = shuffle(models["base"], random)
-    fused_arrays, _ = fuse(shuffled_arrays)
-    arrays = {random.bytes(6).hex(): fused_arrays[str(name)] for name in random.permutation(sorted(fused_arrays))}
+    arrays, names = at_random(fuse(shuffled_arrays), random)
     transforms = frozenset({"heads permuted", "units permuted", "fused", "renamed"})
-    return Derived(arrays, ("base",), TRANSFORMED, "same_up_to_renaming", transforms, unit_maps=units)
+    return Derived(arrays, ("base",), TRANSFORMED, "same_up_to_renaming", transforms, names, unit_maps=units)
 
 
 def tuned_renamed_halved(models: Models, _random: Random) -> Derived:
     """What the affair was taken for at first: tuned, renamed, and stored in bf16."""
-    rename = {name: _first_yi_name(name) for name in models["tuned"] if _first_yi_name(name) != name}
-    arrays = {_first_yi_name(name): to_bf16(each) for name, each in models["tuned"].items()}
+    names = {_first_yi_name(name): name for name in models["tuned"]}
+    arrays = {name: to_bf16(models["tuned"][was]) for name, was in names.items()}
     kinds = dict.fromkeys(arrays, "BF16")
-    return Derived(arrays, ("base",), "fine-tuned", "same_up_to_renaming", frozenset({"renamed"}), rename, kinds=kinds)
+    return Derived(arrays, ("base",), "fine-tuned", "same_up_to_renaming", names=names, kinds=kinds)
 
 
 def stacked_tuned_halved(models: Models, _random: Random) -> Derived:
@@ -394,7 +401,7 @@ def stacked_tuned_halved(models: Models, _random: Random) -> Derived:
     arrays, layers = stack(models["tuned"], (0, 1, 2, 1, 2, 3))
     arrays = {name: each.astype(np.float16).astype(np.float32) for name, each in arrays.items()}
     kinds = dict.fromkeys(arrays, "F16")
-    transforms = frozenset({"fine-tuned", "cast"})
+    transforms = frozenset({"fine-tuned"})
     return Derived(arrays, ("base",), "layers reused", "different", transforms, layer_map=layers, kinds=kinds)
 
 
