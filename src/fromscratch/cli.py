@@ -118,10 +118,16 @@ def _parser() -> argparse.ArgumentParser:
     _add_corpus_verbs(verbs)
     inspect = verbs.add_parser(
         "inspect",
-        help="the architecture card of a known model, or of a recipe's",
-        description="Say what a decoder is on the four axes, and what it takes to train and to run it.",
+        help="the architecture card of a model, of a known one, or of a recipe's",
+        description="Say what a decoder is on the four axes, and what it takes to train and to run it. A model is "
+        "opened without running anything of it, and read by the shapes and the numbers of its tensors.",
     )
-    inspect.add_argument("subject", metavar="PRESET|RECIPE", help="such as yi-34b; `all` lists the presets")
+    inspect.add_argument(
+        "subject",
+        metavar="MODEL|PRESET|RECIPE",
+        help="a checkpoint (file, folder or URL), or such as yi-34b; `all` lists the presets",
+    )
+    inspect.add_argument("--blind", action="store_true", help="look at a model without its names and its config")
     inspect.add_argument(
         "--set", action="append", default=[], metavar="PATH=VALUE", dest="assignments", help="change a recipe's setting"
     )
@@ -310,7 +316,7 @@ def _diff(options: argparse.Namespace) -> int:
 def _inspect(options: argparse.Namespace) -> int:
     from fromscratch.inspect_model import inspect_subject
 
-    print(inspect_subject(options.subject, options.assignments, as_json=options.json))
+    print(inspect_subject(options.subject, options.assignments, as_json=options.json, blind=options.blind))
     return EXIT_DONE
 
 

@@ -16,12 +16,21 @@ POSITIONS = {"rotary": "rotary", "learned": "learned", "relative": "relative", "
 
 
 def find_axes(
-    roles: Collection[Role], attention: Attention, claims: Claims, naming: Naming | None, sizes: Sizes
+    roles: Collection[Role],
+    attention: Attention,
+    claims: Claims,
+    naming: Naming | None,
+    sizes: Sizes,
+    strange: Collection[str],
 ) -> dict[str, Finding]:
-    """Attention, activation, normalisation and positions, without sizes, each with its evidence."""
+    """Attention, activation, normalisation and positions, without sizes, each with its evidence.
+
+    ``strange`` are the names of tensors without a role.
+    """
+    experts = sum("expert" in name for name in strange)
     return {
         "attention": _attention(roles, attention, sizes),
-        "activation": _activation(roles),
+        "activation": _activation(roles, experts),
         "normalisation": _normalisation(roles, claims, naming),
         "positions": _positions(roles, attention, claims),
     }
@@ -61,7 +70,9 @@ def _attention(roles: Collection[Role], attention: Attention, sizes: Sizes) -> F
     return Finding(", ".join([kind, biases, *normed]), confidence, why)  # type: ignore[arg-type]
 
 
-def _activation(roles: Collection[Role]) -> Finding:
+def _activation(roles: Collection[Role], experts: int) -> Finding:
+    if experts:
+        return Finding("experts", "claimed", f"{experts} tensors are called experts; what they do is not looked into")
     if {Role.GATE, Role.GATE_UP} & set(roles):
         return Finding("gated", "certain", "a gate stands beside the up projection")
     if Role.UP in roles:
@@ -82,7 +93,10 @@ def _normalisation(roles: Collection[Role], claims: Claims, naming: Naming | Non
     told = ["LayerNorm" if biased else "RMSNorm", placement] + (["parallel blocks"] if parallel else [])
     if biased:
         return Finding(", ".join(told), "certain", "its norms add a bias")
-    return Finding(", ".join(told), "strong", "its norms have no bias, which LayerNorm seldom lacks")
+    if claims.norm is not None:
+        told[0] = "LayerNorm" if claims.norm == "layer" else "RMSNorm"
+        return Finding(", ".join(told), "claimed", "its norms have no bias, and its config tells the kind")
+    return Finding(", ".join(told), "weak", "its norms have no bias, which a LayerNorm seldom lacks")
 
 
 def _positions(roles: Collection[Role], attention: Attention, claims: Claims) -> Finding:

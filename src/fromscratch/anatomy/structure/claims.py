@@ -41,6 +41,8 @@ class Claims:
     window_tokens: int | None = None
     rotary_base: float | None = None
     architecture: str | None = None
+    norm: str | None = None
+    """``rms`` or ``layer``."""
     parallel: bool = False
     """That attention and the MLP read the same stream."""
 
@@ -58,7 +60,12 @@ def read_claims(config: Mapping[str, Any]) -> Claims:
     if isinstance(found["epsilon"], float) and "general.architecture" in config:
         found["epsilon"] = float(str(np.float32(found["epsilon"])))  # 1e-05, as it was before 32 bits
     if found["heads"] and found["kv_heads"] is None:
-        found["kv_heads"] = 1 if flat.get("multi_query") is True else found["heads"]
+        found["kv_heads"] = found["heads"]
+    if flat.get("multi_query") is True and not flat.get("new_decoder_architecture"):
+        found["kv_heads"] = 1
+    epsilon = next((each for each in SPELLINGS["epsilon"] if each in flat), "")
+    norm = "rms" if "rms" in epsilon else "layer" if "layer" in epsilon else None
+    found["norm"] = flat["norm"] if flat.get("norm") in ("rms", "layer") else norm
     parallel = any(flat.get(key) is True for key in ("use_parallel_residual", "parallel_attn", "parallel_residual"))
     return Claims(**found, parallel=parallel or flat.get("block") == "parallel")
 

@@ -1,6 +1,7 @@
 """The structure of a checkpoint: each tensor in its role, the sizes, the four axes, and how sure each of them is."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -48,8 +49,9 @@ def find_structure(checkpoint: Checkpoint, blind: bool = False) -> Structure:
     findings |= {"head": tied_finding} | ({"attention heads": attention.heads} if attention.heads else {})
     findings |= {"layers": Finding(str(sizes.layers), "certain", "; ".join(sizes.uneven) or "all of one shape")}
     roles = {part.role for part in parts.values()}
+    strange = [name for name, part in parts.items() if part.role == Role.UNKNOWN]
     return Structure(
-        parts=parts,
+        parts={name: replace(part, shape=checkpoint.tensors[name].shape) for name, part in parts.items()},
         layers=sizes.layers,
         width=sizes.width,
         mlp_width=sizes.mlp_width,
@@ -59,7 +61,7 @@ def find_structure(checkpoint: Checkpoint, blind: bool = False) -> Structure:
         vocabulary=sizes.vocabulary,
         tied=tied,
         rotary_layout=None if Role.POSITION_EMBEDDING in roles else attention.layout,
-        axes=find_axes(roles, attention, claims, naming, sizes),
+        axes=find_axes(roles, attention, claims, naming, sizes, strange),
         findings=findings,
         unknown=(*unknown, *_unknown(parts, claims, attention)),
     )
@@ -84,10 +86,15 @@ def _claimed_layout(naming: Naming | None, claims: Claims, parts: Mapping[str, P
 def _tied(checkpoint: Checkpoint, parts: Mapping[str, Part]) -> tuple[bool, Finding]:
     """Whether the head is the embedding; a head of the same shape is read beside it until they differ."""
     names = {part.role: name for name, part in parts.items() if part.role in (Role.EMBEDDING, Role.HEAD)}
-    if Role.HEAD not in names:
+    alike = [name for name, part in parts.items() if part.role == Role.UNKNOWN]
+    if Role.HEAD not in names and Role.EMBEDDING in names:
+        shape = checkpoint.tensors[names[Role.EMBEDDING]].shape
+        rival = next((name for name in alike if checkpoint.tensors[name].shape in (shape, shape[::-1])), None)
+        if rival is not None:
+            return False, Finding("unknown", "weak", f"{rival!r} has the shape of a head")
         return True, Finding("tied", "certain", "no head is stored beside the embedding")
     if Role.EMBEDDING not in names:
-        return False, Finding("untied", "certain", "no embedding is stored")
+        return False, Finding("unknown", "weak", "no embedding was found")
     one, other = (checkpoint.tensors[names[role]] for role in (Role.EMBEDDING, Role.HEAD))
     if one.shape == other.shape:
         starts = range(0, one.shape[0], EQUALITY_ROWS)

@@ -170,6 +170,17 @@ output.dense                 down
 output.LayerNorm             mlp_norm
 """
 QWEN1_INSIDE = GPT2_INSIDE.replace("mlp.c_fc                 up", "mlp.w1 up\nmlp.w2 gate")
+GPTJ_INSIDE = """
+ln_1                                         attention_norm
+attn.q_proj attn.attention.q_proj            query
+attn.k_proj attn.attention.k_proj            key
+attn.v_proj attn.attention.v_proj            value
+attn.out_proj attn.attention.out_proj        attention_output
+attn.attention attn.attention.masked_bias    causal_mask
+ln_2                                         mlp_norm
+mlp.fc_in mlp.c_fc                           up
+mlp.fc_out mlp.c_proj                        down
+"""
 FALCON_INSIDE = """
 input_layernorm ln_attn            attention_norm
 self_attention.query_key_value     query_key_value
@@ -228,12 +239,19 @@ NAMINGS = (
         _roles("wte embedding\nwpe position_embedding\nln_f final_norm\nlm_head head"),
         None,
     ),
+    Naming(
+        "GPT-J's and GPT-Neo's",
+        "h",
+        _roles(GPTJ_INSIDE),
+        _roles("wte embedding\nwpe position_embedding\nln_f final_norm\nlm_head head"),
+        "interleaved",
+    ),
     Naming("Qwen's first", "h", _roles(QWEN1_INSIDE), _roles("wte embedding\nln_f final_norm\nlm_head head")),
     Naming(
         "GPT-NeoX's",
         "gpt_neox.layers",
         _roles(NEOX_INSIDE),
-        _roles("embed_in embedding\nfinal_layer_norm final_norm\nembed_out head"),
+        _roles("embed_in embedding\nfinal_layer_norm final_norm\nembed_out lm_head head"),
         grouped=("attention.query_key_value",),
     ),
     Naming(
@@ -260,9 +278,16 @@ NAMINGS = (
         "h",
         _roles(FALCON_INSIDE),
         _roles("word_embeddings embedding\nword_embeddings_layernorm embedding_norm\nln_f final_norm\nlm_head head"),
+        None,
         grouped=("self_attention.query_key_value",),
     ),
-    Naming("MPT's", "blocks", _roles(MPT_INSIDE), _roles("wte embedding\nwpe position_embedding\nnorm_f final_norm")),
+    Naming(
+        "MPT's",
+        "blocks",
+        _roles(MPT_INSIDE),
+        _roles("wte embedding\nwpe position_embedding\nnorm_f final_norm\nlm_head head"),
+        None,
+    ),
     Naming(
         "OPT's",
         "decoder.layers",
@@ -285,7 +310,7 @@ def read_names(names: Iterable[str]) -> tuple[Naming | None, dict[str, Part]]:
         parts = _parts(naming, every)
         known = sum(part.role != Role.UNKNOWN for part in parts.values())
         has = {part.role for part in parts.values()}
-        if known > best_known and Role.EMBEDDING in has and Role.DOWN in has:
+        if known > best_known and Role.EMBEDDING in has and has & {Role.DOWN, Role.ATTENTION_OUTPUT}:
             best, best_parts, best_known = naming, parts, known
     return best, best_parts
 

@@ -95,6 +95,8 @@ class Part:
     """Stored (in, out), as GPT-2's, where PyTorch's ``Linear`` has (out, in)."""
     order: FusedOrder = "stacked"
     """Of a fused tensor."""
+    shape: tuple[int, ...] = ()
+    """As stored, outermost axis first."""
 
 
 @dataclass(frozen=True)
