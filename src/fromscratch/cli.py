@@ -133,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     inspect.add_argument("--json", action="store_true", help="the same as one JSON object")
     inspect.set_defaults(verb=_inspect)
+    _add_conversions(verbs)
     schema = verbs.add_parser(
         "schema", help="the JSON Schema of recipes, for editors", description="Print the JSON Schema of recipes."
     )
@@ -181,6 +182,48 @@ def _add_corpus_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser
     verb.add_argument("--seed", metavar="N", type=int, default=0, help="another seed draws other examples")
     verb.add_argument("--json", action="store_true", help="the same as one JSON object")
     verb.set_defaults(verb=_diff)
+
+
+def _add_conversions(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    convert = verbs.add_parser(
+        "convert",
+        help="a model under other names or in another format: llama, yi, gguf, litgpt, native",
+        description="Write a model in another form, with its config, tokenizer and chat template. Nothing of it is "
+        "run, and it is never loaded whole.",
+    )
+    convert.add_argument(
+        "--to", required=True, metavar="NAMES", help="llama, yi, gguf, litgpt or native, which is ours"
+    )
+    convert.add_argument(
+        "--type",
+        metavar="FORM",
+        dest="kind",
+        help="F32, F16 or BF16, and in GGUF Q8_0, Q4_0 or Q4_1; as it is if absent",
+    )
+    convert.add_argument(
+        "--plan", action="store_true", help="print what would become of each tensor, as JSON, and leave"
+    )
+    convert.set_defaults(verb=_convert)
+    imported = verbs.add_parser(
+        "import",
+        help="a model as ours, to go on training it: see pretrain.init_from",
+        description="Write a model as a folder that `pretrain.init_from` of a recipe can name.",
+    )
+    imported.set_defaults(verb=_convert, to="native", kind=None, plan=False)
+    for verb in (convert, imported):
+        verb.add_argument("model", metavar="MODEL", help="a file or folder, here or behind a URL")
+        verb.add_argument(
+            "--out", type=Path, metavar="PLACE", required=verb is imported, help="where to write it; must not exist"
+        )
+        verb.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="PATH=VALUE",
+            dest="assignments",
+            help="say what its config does not, e.g. positions.base=5e6",
+        )
+        verb.add_argument("--json", action="store_true", help="print the result as one JSON object")
 
 
 def _positive(text: str) -> int:
@@ -317,6 +360,21 @@ def _inspect(options: argparse.Namespace) -> int:
     from fromscratch.inspect_model import inspect_subject
 
     print(inspect_subject(options.subject, options.assignments, as_json=options.json, blind=options.blind))
+    return EXIT_DONE
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from fromscratch.anatomy.convert.convert import conversion_page, convert_model, plan_conversion
+    from fromscratch.anatomy.convert.plan import plan_text
+    from fromscratch.core.recipe_file import parse_overrides
+
+    overrides = parse_overrides(options.assignments)
+    if options.plan:
+        made = plan_conversion(options.model, options.to, kind=options.kind, overrides=overrides)
+        print(plan_text(made.plan))
+        return EXIT_DONE
+    done = convert_model(options.model, options.to, options.out, kind=options.kind, overrides=overrides)
+    print(json.dumps(done, ensure_ascii=False) if options.json else conversion_page(done))
     return EXIT_DONE
 
 

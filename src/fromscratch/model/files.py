@@ -11,15 +11,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fromscratch.core.errors import FromScratchError
-from fromscratch.core.files import atomic_write, digest_file, write_json
+from fromscratch.core.files import atomic_write, digest_file
 from fromscratch.core.settings import validate_settings
 from fromscratch.model.decoder import Decoder
+from fromscratch.model.description import DESCRIPTION, WEIGHTS, describe_model
 from fromscratch.model.settings import DecoderSettings
 
 __all__ = ["WEIGHTS", "build_with_weights", "load_model", "read_safetensors", "save_model"]
 
-WEIGHTS = "model.safetensors"
-DESCRIPTION = "model.json"
 MAKE_IT_AGAIN = "remove it and run the command that made it again"
 
 
@@ -35,14 +34,7 @@ def save_model(folder: Path, decoder: Decoder) -> None:
             save_file(weights, temporary, metadata={"format": "pt"})
         except SafetensorError as error:  # its only failure on sound tensors is the disk
             raise OSError(f"{folder / WEIGHTS}: {error}") from error
-    write_json(
-        folder / DESCRIPTION,
-        {
-            "settings": decoder.settings.model_dump(mode="json"),
-            "vocabulary": decoder.vocabulary,
-            "sha256": digest_file(folder / WEIGHTS),
-        },
-    )
+    describe_model(folder, decoder.settings, decoder.vocabulary)
 
 
 def load_model(folder: Path, device: torch.device | str = "cpu") -> Decoder:
