@@ -16,10 +16,14 @@ AXES_AT_MOST = 64
 DAMAGED = "it is cut or damaged; fetch or write it again"
 
 
-def parse_json(content: bytes, place: str) -> dict[str, Any]:
-    """A JSON object in UTF-8 without repeated names, NaN or infinities. Raises FromScratchError for anything else."""
+def parse_json(content: bytes, place: str, *, infinities: bool = False) -> dict[str, Any]:
+    """A JSON object in UTF-8 without repeated names. Raises FromScratchError for anything else.
+
+    NaN and infinities are no JSON; configs have them all the same, so they can be let through.
+    """
+    constant = float if infinities else _refuse_constant
     try:
-        value = json.loads(content.decode("utf-8"), object_pairs_hook=_distinct, parse_constant=_refuse_constant)
+        value = json.loads(content.decode("utf-8"), object_pairs_hook=_distinct, parse_constant=constant)
     except RecursionError:
         raise FromScratchError(f"{place}: its JSON is nested too deeply", DAMAGED) from None
     except (ValueError, MemoryError) as error:

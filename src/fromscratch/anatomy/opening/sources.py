@@ -4,13 +4,14 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Lock
 
 from fromscratch.core.errors import FromScratchError
 from fromscratch.corpus.readers.remote import is_url, list_remote, open_ranges, without_secrets
 
-__all__ = ["ByteSource", "Folder", "open_folder", "open_source", "window"]
+__all__ = ["ByteSource", "Folder", "folder_of", "open_folder", "open_source", "window"]
 
 PREAD_BYTES_AT_MOST = 1 << 30  # Linux reads no more than 2 GiB at once
 
@@ -50,6 +51,8 @@ class Folder:
     """Bytes by name, in order of the names, without hidden ones. Only of the folder itself, not of those below it."""
     open: Callable[[str], ByteSource] = field(repr=False)
     """A file by its name or its path below the folder. Raises FromScratchError for one that is missing or outside."""
+    unlisted: bool = False
+    """Whether nobody asked what lies there: ``files`` is empty then."""
 
 
 def open_source(place: str | Path) -> ByteSource:
@@ -72,6 +75,17 @@ def open_folder(place: str | Path) -> Folder | None:
         raise FromScratchError(f"{place}: cannot be opened ({error})", "check the path and its permissions") from None
     files = {name: about.st_size for name, about in found}
     return Folder(str(place), files, lambda name: _local_source(_inside(root, name), f"{place}/{name}"))
+
+
+def folder_of(place: str) -> tuple[Folder, str]:
+    """The folder of a file, and its name there. A remote one is not listed: many servers cannot."""
+    if not is_url(place):
+        path = Path(place)
+        folder = open_folder(path.parent)
+        assert folder is not None, f"{path} is a file, so it is in a folder"
+        return folder, path.name
+    root, _, name = place.partition("?")[0].rpartition("/")
+    return Folder(without_secrets(root), {}, partial(_open_below, root), unlisted=True), name
 
 
 def _local_source(path: Path, place: str) -> ByteSource:
@@ -129,11 +143,7 @@ def _inside(root: Path, name: str) -> Path:
     One link out is followed: the cache of the Hugging Face hub keeps ``snapshots/REVISION`` full of links to
     ``blobs``, two folders up.
     """
-    parts = name.split("/")
-    if not name or "\\" in name or "\0" in name or name.startswith("/") or {"", ".", ".."} & set(parts):
-        raise FromScratchError(
-            f"{root}: the name {name[:200]!r} leads out of the folder", "only its own files are read"
-        )
+    _check_name(str(root), name)
     try:
         target = (root / name).resolve()
     except (OSError, RuntimeError) as error:
@@ -168,12 +178,17 @@ def _remote_folder(url: str) -> Folder | None:
     if root != url.rstrip("/"):
         return None
     files = {each.name: each.bytes for each in found if "/" not in each.name}
+    return Folder(without_secrets(url), files, partial(_open_below, root))
 
-    def open_file(name: str) -> ByteSource:
-        if not name or "\\" in name or {"", ".", ".."} & set(name.split("/")) or is_url(name):
-            raise FromScratchError(
-                f"{without_secrets(url)}: the name {name[:200]!r} leads out of it", "copy it here first"
-            )
-        return _remote_source(f"{root}/{name}")
 
-    return Folder(without_secrets(url), files, open_file)
+def _open_below(root: str, name: str) -> ByteSource:
+    _check_name(without_secrets(root), name)
+    return _remote_source(f"{root}/{name}")
+
+
+def _check_name(place: str, name: str) -> None:
+    """Raises FromScratchError for a name that might lead out of the folder."""
+    if {"", ".", ".."} & set(name.split("/")) or any(each in name for each in "\\\0?#:"):
+        raise FromScratchError(
+            f"{place}: the name {name[:200]!r} leads out of the folder", "only its own files are read"
+        )
