@@ -55,6 +55,9 @@ class Duty:
     """One thing that a licence of the lineage asks for, and whether the folder shows it."""
 
     licence: str
+    """Its identifier in ``licence_rules.RULES``."""
+    title: str
+    """What the licence is called."""
     asks: str
     standing: Standing
     evidence: str
@@ -163,7 +166,7 @@ def _looked_for(rule: Rule, child: Checkpoint, declared: Sequence[Declaration]) 
     papers = {name: _plain(text) for name, text in _papers(child).items()}
     for ask in rule.asks:
         standing, evidence = _seen(ask, rule, papers, declared, child)
-        yield Duty(rule.identifier, ask.told, standing, evidence, rule.source)
+        yield Duty(rule.identifier, rule.title, ask.told, standing, evidence, rule.source)
 
 
 def _seen(
