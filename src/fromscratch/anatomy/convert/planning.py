@@ -37,6 +37,7 @@ TURNED = (Role.QUERY, Role.KEY, Role.QUERY_BIAS, Role.KEY_BIAS, Role.QUERY_NORM,
 QUERIES = (Role.QUERY, Role.KEY, Role.VALUE)
 QUERY_BIASES = (Role.QUERY_BIAS, Role.KEY_BIAS, Role.VALUE_BIAS)
 STACKED = (*QUERIES, *QUERY_BIASES)
+SHARD_BYTES = 5_000_000_000
 SECOND_COPY = "a second copy of the embedding, which the head is"
 
 
@@ -51,7 +52,8 @@ class Decided:
     """Which numbers of a head the source's code turns together."""
     kind: str | None = None
     """How numbers are to be stored; None leaves them as they are where the target can hold that."""
-    max_shard_bytes: int = 5_000_000_000
+    max_shard_bytes: int | None = None
+    """Of one file. None keeps the source's files where tensors are only renamed, and is 5 GB where they are not."""
 
 
 def make_plan(checkpoint: Checkpoint, structure: Structure, decided: Decided, remarks: Sequence[str] = ()) -> Plan:
@@ -73,7 +75,7 @@ def make_plan(checkpoint: Checkpoint, structure: Structure, decided: Decided, re
     made = _outputs(checkpoint, sources, names, decided)
     outputs = _in_files(checkpoint, made, decided)
     plan = Plan(checkpoint.place, checkpoint.format, decided.target, outputs, dropped, repeated, tuple(remarks))
-    if decided.kind is None and checkpoint.format == "safetensors" and decided.target in ("llama", "yi"):
+    if decided.max_shard_bytes is None and decided.target in ("llama", "yi"):
         plan = _as_sharded(plan, checkpoint)
     check_plan(plan, checkpoint)
     return plan
@@ -286,7 +288,7 @@ def _in_files(checkpoint: Checkpoint, outputs: Sequence[Output], decided: Decide
     if decided.target in ("gguf", "litgpt", "native"):
         file = {"gguf": f"{_stem(checkpoint.place)}.gguf", "litgpt": "lit_model.pth", "native": WEIGHTS}[decided.target]
         return tuple(replace(each, file=file) for each in outputs)
-    files = shard_names([nbytes(each.shape, each.kind) for each in outputs], decided.max_shard_bytes)
+    files = shard_names([nbytes(each.shape, each.kind) for each in outputs], decided.max_shard_bytes or SHARD_BYTES)
     return tuple(replace(each, file=file) for each, file in zip(outputs, files, strict=True))
 
 
