@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from fromscratch.anatomy.relation.fingerprint import Fingerprint
 from fromscratch.anatomy.relation.sampling import Places
 from fromscratch.anatomy.relation.signals import LayerHits, layer_hits, layer_test, width_features, width_test
-from fromscratch.anatomy.relation.slots import Slot
+from fromscratch.anatomy.relation.slots import Slot, axes_of
 from fromscratch.anatomy.relation.statistics import nearest
 from fromscratch.anatomy.relation.transforms import rotary_order
 from fromscratch.anatomy.structure.roles import Role
 
-__all__ = ["Alignment", "align", "aligned", "is_identity"]
+__all__ = ["Alignment", "align", "aligned", "axis_origins", "is_identity"]
 
 Values = NDArray[np.float32]
 
@@ -30,8 +30,6 @@ CLEAR = -9.0
 """log10 p below which the numbering of units is taken to be the same."""
 
 UNITS = (Role.GATE, Role.UP)
-READ_BY_WIDTH = (Role.EMBEDDING, Role.HEAD, Role.QUERY, Role.KEY, Role.VALUE, *UNITS)
-WRITTEN_BY_WIDTH = (Role.ATTENTION_OUTPUT, Role.DOWN)
 
 
 @dataclass(frozen=True)
@@ -200,7 +198,7 @@ def aligned(a: Fingerprint, b: Fingerprint, how: Alignment, slot: Slot) -> tuple
     if origin not in a.slots:
         return None
     one, other = a.slots[origin], b.slots[slot]
-    rows, columns = _axes(how, slot, b)
+    rows, columns = axis_origins(how, slot, b)
     if (rows is None and one.shape[0] != other.shape[0] and slot.role not in (Role.EMBEDDING, Role.HEAD)) or (
         columns is None and one.shape[1] != other.shape[1]
     ):
@@ -210,24 +208,19 @@ def aligned(a: Fingerprint, b: Fingerprint, how: Alignment, slot: Slot) -> tuple
     return one.sample.at(rows_a, columns_a), other.sample.at(rows_b, columns_b)
 
 
-def _axes(how: Alignment, slot: Slot, b: Fingerprint) -> tuple[Places | None, Places | None]:
+def axis_origins(how: Alignment, slot: Slot, b: Fingerprint) -> tuple[Places | None, Places | None]:
     """Origins of the rows and of the columns of b's slot; None for the identity."""
     units = how.units.get(slot.layer)
-    match slot.role:
-        case Role.EMBEDDING | Role.HEAD:
-            return None, how.width
-        case Role.QUERY | Role.KEY | Role.VALUE:
-            return how.rows.get(slot), how.width
-        case Role.ATTENTION_OUTPUT:
-            return how.width, _query_columns(how, slot, b)
-        case Role.GATE | Role.UP:
-            return units, how.width
-        case Role.DOWN:
-            return how.width, units
-        case role if role.endswith("norm") and role not in (Role.QUERY_NORM, Role.KEY_NORM):
-            return None, how.width
-        case _:
-            return None, None
+    origins = {
+        "width": how.width,
+        "units": units,
+        "queries": how.rows.get(Slot(Role.QUERY, slot.layer)),
+        "keys": how.rows.get(Slot(Role.KEY, slot.layer)),
+        "values": how.rows.get(Slot(Role.VALUE, slot.layer)),
+        "heads out": _query_columns(how, slot, b),
+    }
+    rows, columns = axes_of(slot)
+    return origins.get(rows), origins.get(columns)
 
 
 def _query_columns(how: Alignment, slot: Slot, b: Fingerprint) -> Places | None:

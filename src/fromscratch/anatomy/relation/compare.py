@@ -1,16 +1,19 @@
 """Are b's weights a's, were they made from a's, or have they nothing to do with each other."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from fromscratch.anatomy.relation.alignment import Alignment, align
+from fromscratch.anatomy.relation.alignment import Alignment, align, axis_origins
 from fromscratch.anatomy.relation.evidence import gather
 from fromscratch.anatomy.relation.exact import Origin, layer_of_origin, origins, ties
 from fromscratch.anatomy.relation.fingerprint import Fingerprint, fingerprint
 from fromscratch.anatomy.relation.judgement import LayerMatch, Relation, Step, WeightVerdict
-from fromscratch.anatomy.relation.slots import Slot
+from fromscratch.anatomy.relation.merges import find_merge
+from fromscratch.anatomy.relation.signals import repeats
+from fromscratch.anatomy.relation.slots import Slot, axes_of
 from fromscratch.anatomy.relation.statistics import increasing_log_p, increasing_run, log10
 from fromscratch.anatomy.relation.transforms import names_of, transforms
 from fromscratch.anatomy.structure.roles import Role, Structure
@@ -36,23 +39,62 @@ def compare_weights(
     a_structure: Structure | None = None,
     b_structure: Structure | None = None,
     initial: Checkpoint | Fingerprint | None = None,
+    others: Sequence[Fingerprint] = (),
 ) -> WeightVerdict:
     """Judge whether b's weights come from a's or a's from b's; each checkpoint is read once, a fingerprint not at all.
 
     ``initial`` are the weights that a's training began with, laid out as a's, where they are known: a checkpoint of
     step 0, or made again from the seed. With them a common start is told from lineage by what changed since.
+    ``others`` may be parents of b beside a. Where the direction is "a from b", every map leads from a to b.
     ValueError where a checkpoint comes without its structure.
     """
     one, other = _print_of(a, a_structure), _print_of(b, b_structure)
     start = _print_of(initial, a_structure) if initial is not None else None
-    forth = origins(one, other)
-    if len(forth) < len(other.slots):
-        back = origins(other, one)
-        if len(back) == len(one.slots):
-            return replace(_exact(other, one, back), direction="a from b")
-    else:
-        return _exact(one, other, forth)
-    return _approximate(one, other, forth, start)
+    if _grew(one, other):
+        return replace(_judge(other, one, start, others), direction="a from b")
+    return _judge(one, other, start, others)
+
+
+def _grew(a: Fingerprint, b: Fingerprint) -> bool:
+    """Whether b has more units or dimensions than a, or a has some of its own layers twice: then a is b's descendant.
+
+    It is decided by shapes and by a alone, so that it costs no test its meaning.
+    """
+    if b.layers and a.layers and _sizes(a) != _sizes(b):
+        return _sizes(b) > _sizes(a)
+    return a.layers > b.layers and repeats(a)
+
+
+def _sizes(each: Fingerprint) -> tuple[int, int]:
+    """(width, units)"""
+    slots = each.slots
+    width = slots[Slot(Role.EMBEDDING)].shape[1] if Slot(Role.EMBEDDING) in slots else 0
+    return width, slots[Slot(Role.UP, 0)].shape[0] if Slot(Role.UP, 0) in slots else 0
+
+
+def _judge(a: Fingerprint, b: Fingerprint, start: Fingerprint | None, others: Sequence[Fingerprint]) -> WeightVerdict:
+    forth = origins(a, b)
+    if len(forth) == len(b.slots):
+        return _exact(a, b, forth)
+    back = origins(b, a)
+    if len(back) == len(a.slots):
+        return replace(_exact(b, a, back), direction="a from b")
+    verdict = _approximate(a, b, forth, start)
+    merge = find_merge(b, (a, *others)) if others and verdict.relation.is_lineage else None
+    if merge is None:
+        return verdict
+    shown = " and ".join(f"{share.weight:.3f} of {share.place}" for share in merge.shares)
+    step = Step(Relation.MERGED, f"a {merge.kind} merge: {shown}; it explains {merge.explained:.2%} of the change")
+    kept = [each for each in verdict.steps if each.what not in (Relation.FINE_TUNED, Relation.FURTHER_PRETRAINED)]
+    summary = f"b is a {merge.kind} merge of {len(merge.shares)} models"
+    return replace(
+        verdict,
+        relation=Relation.MERGED,
+        summary=summary,
+        steps=(step, *kept),
+        parents=merge.shares,
+        direction="b from a",
+    )
 
 
 def _print_of(model: Checkpoint | Fingerprint, structure: Structure | None) -> Fingerprint:
@@ -105,7 +147,7 @@ def _exact(a: Fingerprint, b: Fingerprint, found: dict[Slot, Origin]) -> WeightV
         relation,
         summary,
         tuple(steps),
-        names=names_of(b, a, found),
+        names=names_of(a, b, found),
         tied=ties(a),
         layers=matches,
         units=units,
@@ -116,7 +158,7 @@ def _exact(a: Fingerprint, b: Fingerprint, found: dict[Slot, Origin]) -> WeightV
 def _depth_steps(layers: dict[int, int], layers_of_a: int) -> list[Step]:
     """What the map of layers says."""
     origin = list(layers.values())
-    if origin == list(range(layers_of_a)):
+    if not origin or origin == list(range(layers_of_a)):
         return []
     shown = " ".join(map(str, origin))
     twice = sorted(layer for layer, count in Counter(origin).items() if count > 1)
@@ -164,19 +206,32 @@ def _approximate(a: Fingerprint, b: Fingerprint, found: dict[Slot, Origin], star
         return WeightVerdict(
             verdict, evidence.summary, tests=evidence.tests, distances=evidence.distances, reasons=evidence.reasons
         )
+    places = {**_origins_by_likeness(a, b, how), **found}
     steps = _depth_steps(dict(how.layers), a.layers) if len(how.layers) == b.layers else []
-    steps += _pruned_units(a, how) + evidence.steps + transforms(a, b, found)
-    relation = evidence.verdict if evidence.verdict is not None else _heading(steps)
+    steps += _pruned_units(a, how) + evidence.steps + transforms(a, b, places)
     return WeightVerdict(
-        relation,
+        evidence.verdict or _heading(steps),
         evidence.summary,
         tuple(steps),
         tests=evidence.tests,
         distances=evidence.distances,
-        names=names_of(b, a, found),
+        names=names_of(a, b, places),
         tied=ties(a),
         layers=evidence.layers,
         units={layer: tuple(each.tolist()) for layer, each in how.units.items()},
         width=() if how.width is None else tuple(how.width.tolist()),
         reasons=evidence.reasons,
     )
+
+
+def _origins_by_likeness(a: Fingerprint, b: Fingerprint, how: Alignment) -> dict[Slot, Origin]:
+    """The slot of a in the place of each of b's, with what was found to have moved."""
+    places = {}
+    for slot, each in b.slots.items():
+        origin = how.origin(slot)
+        if origin in a.slots:
+            rows, columns = axis_origins(how, slot, b)
+            if axes_of(slot)[0] == "tokens" and a.slots[origin].shape[0] != each.shape[0]:
+                rows = np.arange(each.shape[0])
+            places[slot] = Origin(origin, None, rows, columns)
+    return places

@@ -99,14 +99,14 @@ def _relation(
     found: Mapping[Slot, Origin],
     start: Fingerprint | None,
 ) -> tuple[Relation | None, list[Step], str, list[str]]:
-    grids = {
-        slot: grid for slot, pair in pairs.items() if (grid := _grid(b, slot, pair)) is not None and slot not in found
-    }
+    grids = {slot: grid for slot, pair in pairs.items() if (grid := _grid(pair)) is not None and slot not in found}
     steps = [_quantised(b, grids)] if grids else []
+    if all(relative(*pair) <= 2 * _rounding(a, b, how, slot) for slot, pair in pairs.items()):
+        return None, steps, "all that is left is the same number by number", []
     rest = [slot for slot in pairs if slot not in found and slot not in grids]
     tuned = [slot for slot in rest if relative(*pairs[slot]) > 2 * _rounding(a, b, how, slot)]
     if not tuned and grids and min(grid.within for grid in grids.values()) >= ROUNDING_ALONE:
-        return None, steps, "b is a quantisation of a; a tuning smaller than its steps would not show", []
+        return None, steps, "one is a quantisation of the other; a tuning smaller than its steps would not show", []
     matrices = [slot for slot in tuned if min(pairs[slot][0].shape) > 1]
     ranks = {
         slot: rank_of_change(*pairs[slot], (a.slots[how.origin(slot)].kind, b.slots[slot].kind)) for slot in matrices
@@ -119,21 +119,21 @@ def _relation(
     return _by_kinship(pairs, how, start, steps)
 
 
-def _grid(b: Fingerprint, slot: Slot, pair: tuple[Values, Values]) -> Lattice | None:
-    if min(pair[0].shape) < 2 or b.slots[slot].kind == "BF16":
-        return None
-    return lattice(*pair)
+def _grid(pair: tuple[Values, Values]) -> Lattice | None:
+    return lattice(*pair) if min(pair[0].shape) > 1 else None
 
 
 def _quantised(b: Fingerprint, grids: Mapping[Slot, Lattice]) -> Step:
     names = tuple(sorted(b.slots[slot].tensor for slot in grids))
     levels = int(np.median([grid.levels for grid in grids.values()]))
     kinds = ", ".join(sorted({b.slots[slot].kind for slot in grids}))
-    how = f"{len(names)} tensors ({kinds}) lie on grids of about {levels} levels in blocks of 32"
+    first = next(iter(grids.values()))
+    where = "in a and in b" if first.a and first.b else "in a" if first.a else "in b"
+    how = f"{len(names)} tensors ({kinds}) lie {where} on grids of about {levels} levels in blocks of 32"
     within = min(grid.within for grid in grids.values())
-    return Step(
-        Relation.QUANTISED, f"{how}; at least {within:.1%} of each one's numbers are within a step of a's", names
-    )
+    if within >= ROUNDING_ALONE:
+        how += f", at least {within:.1%} of each one's numbers within a step of the other's"
+    return Step(Relation.QUANTISED, how, names)
 
 
 def _rounding(a: Fingerprint, b: Fingerprint, how: Alignment, slot: Slot) -> float:

@@ -22,8 +22,8 @@ class Origin:
 
     slot: Slot
     """Of a."""
-    precision: int
-    """0 as they are; 1 or 2 where one of them is the other rounded to bfloat16 or float16."""
+    precision: int | None
+    """0 as they are; 1 or 2 where one of them is the other rounded to bfloat16 or float16; None if only alike."""
     rows: Places | None = None
     """For each row of b the row of a, -1 for one that is new; None where all are there in their order."""
     columns: Places | None = None

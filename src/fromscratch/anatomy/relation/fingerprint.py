@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -79,11 +79,25 @@ def fingerprint(checkpoint: Checkpoint, structure: Structure) -> Fingerprint:
         by_tensor.setdefault(source.tensor, []).append(source)
     cells = max(CELLS_AT_LEAST, SAMPLE_CELLS // max(1, len(sources)))
     order = sorted(by_tensor, key=lambda name: (checkpoint.tensors[name].file, checkpoint.tensors[name].offset))
+    tensors = {name: _scaled(checkpoint, name) for name in order}
     with ThreadPoolExecutor(READERS) as readers:
-        prints = readers.map(lambda name: _prints(checkpoint.tensors[name], by_tensor[name], cells), order)
+        prints = readers.map(lambda name: _prints(tensors[name], by_tensor[name], cells), order)
         slots = {slot: each for found in prints for slot, each in found}
     heads = Heads(structure.query_heads, structure.kv_heads, structure.head_width)
     return Fingerprint(checkpoint.place, slots, heads, structure.layers)
+
+
+def _scaled(checkpoint: Checkpoint, name: str) -> StoredTensor:
+    """Integers times what their rows reach, where that lies beside them as bitsandbytes stores it."""
+    tensor, reach = checkpoint.tensors[name], checkpoint.tensors.get(f"{name.removesuffix('.weight')}.SCB")
+    if tensor.kind != "I8" or reach is None or reach.shape != tensor.shape[:1]:
+        return tensor
+    step = (reach.read().astype(np.float32) / 127)[:, None]
+
+    def read_rows(first: int, end: int) -> NDArray[np.generic]:
+        return tensor.read_rows(first, end).astype(np.float32) * step[first:end]
+
+    return replace(tensor, read_rows=read_rows)
 
 
 def raw_blocks(tensor: StoredTensor) -> Iterable[tuple[int, NDArray[np.generic]]]:

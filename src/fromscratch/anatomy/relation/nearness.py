@@ -15,19 +15,21 @@ Values = NDArray[np.float32]
 LEVELS_AT_MOST = 300
 GRID_TOLERANCE = 0.05  # of a step
 BLOCKS_AT_LEAST = 0.9
+BLOCKS_TRIED = 128
 ROUNDING = {"F32": 2.0**-24, "F16": 2.0**-11, "BF16": 2.0**-8}  # greatest relative error of rounding to nearest
 
 
 @dataclass(frozen=True)
 class Lattice:
-    """A quantisation: within blocks of 32 numbers of a row, all are multiples of one step apart."""
+    """A quantisation: within blocks of 32 numbers of a row, all are whole steps apart."""
 
+    a: bool
+    """Whether a's numbers lie on a grid."""
+    b: bool
     levels: int
-    """Median number of steps between the least and the greatest of a block."""
-    share: float
-    """Of blocks in which this is so."""
+    """Median number of steps between the least and the greatest number of a block, on the coarser grid."""
     within: float
-    """Share of numbers of the other tensor that are less than a step away."""
+    """Share of numbers that are nearer to each other than a step (of each grid, if both lie on one)."""
 
 
 def cosine(a: Values, b: Values) -> float:
@@ -42,27 +44,31 @@ def relative(a: Values, b: Values) -> float:
     return float(np.linalg.norm(b - a)) / size if size else float(np.linalg.norm(b) > 0)
 
 
-def lattice(original: Values, values_RC: Values, block: int = 32) -> Lattice | None:
-    """Whether ``values_RC`` lie on a grid, block by block along rows, and ``original`` within a step of them.
+def lattice(a_RC: Values, b_RC: Values, block: int = 32) -> Lattice | None:
+    """Whether a's or b's numbers lie on a grid, block by block along rows; None where neither does.
 
     Of 32 numbers with no grid, all fall within 5 % of a step of one with a chance below 6 · 0.1^30.
-    None where fewer than 90 % of blocks do.
     """
-    columns = values_RC.shape[1] // block * block
+    columns = b_RC.shape[1] // block * block
     if not columns:
         return None
-    blocks = values_RC[:, :columns].reshape(-1, block).astype(np.float64)
-    before = original[:, :columns].reshape(-1, block)
-    some = np.linspace(0, len(blocks) - 1, min(len(blocks), 512)).astype(int)
-    steps = np.array([_step(blocks[index]) for index in some])
-    known = steps > 0
-    flat = np.ptp(blocks[some], axis=1) == 0
-    share = float((known | flat).mean())
-    if share < BLOCKS_AT_LEAST or not known.any():
+    blocks = [each[:, :columns].reshape(-1, block).astype(np.float64) for each in (a_RC, b_RC)]
+    some = np.linspace(0, len(blocks[0]) - 1, min(len(blocks[0]), BLOCKS_TRIED)).astype(int)
+    a, b = (each[some] for each in blocks)
+    steps = np.array([_steps(each) for each in (a, b)])
+    on_grid = [bool(each.any()) for each in steps]
+    if not any(on_grid):
         return None
-    errors = np.abs(before[some][known] - blocks[some][known]) / steps[known, None]
-    levels = int(np.median(np.ptp(blocks[some][known], axis=1) / steps[known]))
-    return Lattice(levels, share, float((errors < 1.02).mean()))
+    levels = np.ptp(b if on_grid[1] else a, axis=1) / np.maximum(steps.max(0), 1e-30)
+    within = np.abs(b - a) <= 1.02 * steps.sum(0)[:, None]
+    return Lattice(*on_grid, int(np.median(levels)), float(within.mean()))
+
+
+def _steps(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The step of each block; zeros where fewer than 90 % of the blocks have one."""
+    steps = np.array([_step(block) for block in blocks])
+    flat = np.ptp(blocks, axis=1) == 0
+    return steps if ((steps > 0) | flat).mean() >= BLOCKS_AT_LEAST and steps.any() else np.zeros(len(blocks))
 
 
 def _step(block: NDArray[np.float64]) -> float:

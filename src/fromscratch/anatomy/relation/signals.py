@@ -21,7 +21,7 @@ from fromscratch.anatomy.relation.statistics import (
 )
 from fromscratch.anatomy.structure.roles import Role
 
-__all__ = ["LayerHits", "layer_hits", "layer_test", "unit_test", "width_features", "width_test"]
+__all__ = ["LayerHits", "layer_hits", "layer_test", "repeats", "unit_test", "width_features", "width_test"]
 
 Values = NDArray[np.float32]
 
@@ -82,6 +82,13 @@ def _unit_features(a: Fingerprint, b: Fingerprint, i: int, j: int) -> tuple[Valu
     if not pairs:
         return np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32)
     return np.hstack([one for one, _ in pairs]), np.hstack([other for _, other in pairs])
+
+
+def repeats(each: Fingerprint) -> bool:
+    """Whether two layers of one model have the same units, as after depth up-scaling."""
+    found = layer_hits(each, each)
+    off_diagonal = LayerHits(np.where(np.eye(each.layers, dtype=bool), 0, found.hits), found.units)
+    return any(layer_test(off_diagonal, int(off_diagonal.hits[:, j].argmax()), j) < -6 for j in range(each.layers))
 
 
 def unit_test(found: LayerHits, layers: dict[int, int]) -> Test:

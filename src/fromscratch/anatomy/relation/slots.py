@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from fromscratch.anatomy.structure.roles import Part, Role, Structure
 from fromscratch.anatomy.tensors import Checkpoint
 
-__all__ = ["Rows", "Slot", "Source", "sources_of"]
+__all__ = ["Axis", "Rows", "Slot", "Source", "axes_of", "sources_of"]
 
 Rows = NDArray[np.int64]
 
@@ -20,6 +21,22 @@ FUSED = {
     Role.QUERY_KEY_VALUE_BIAS: (Role.QUERY_BIAS, Role.KEY_BIAS, Role.VALUE_BIAS),
     Role.KEY_VALUE_BIAS: (Role.KEY_BIAS, Role.VALUE_BIAS),
     Role.GATE_UP_BIAS: (Role.GATE_BIAS, Role.UP_BIAS),
+}
+
+Axis = Literal["tokens", "width", "queries", "keys", "values", "heads out", "units", "other"]
+AXES: Mapping[str, tuple[Axis, Axis]] = {
+    Role.EMBEDDING: ("tokens", "width"),
+    Role.HEAD: ("tokens", "width"),
+    Role.POSITION_EMBEDDING: ("other", "width"),
+    Role.QUERY: ("queries", "width"),
+    Role.KEY: ("keys", "width"),
+    Role.VALUE: ("values", "width"),
+    Role.ATTENTION_OUTPUT: ("width", "heads out"),
+    Role.GATE: ("units", "width"),
+    Role.UP: ("units", "width"),
+    Role.DOWN: ("width", "units"),
+    Role.QUERY_NORM: ("other", "other"),
+    Role.KEY_NORM: ("other", "other"),
 }
 
 
@@ -41,6 +58,15 @@ class Source:
     transposed: bool
     rows: Rows | None
     """None for all of them, in order."""
+
+
+def axes_of(slot: Slot) -> tuple[Axis, Axis]:
+    """What rows and columns of a slot are numbered by; a vector is one row."""
+    if slot.role in AXES:
+        return AXES[slot.role]
+    if slot.role.endswith("_bias") and not slot.role.endswith("norm_bias"):
+        return "other", AXES.get(slot.role.removesuffix("_bias"), ("other", "other"))[0]
+    return "other", "width" if "norm" in slot.role else "other"
 
 
 def sources_of(checkpoint: Checkpoint, structure: Structure) -> list[Source]:

@@ -1,5 +1,6 @@
 """What happened to numbers that are all still there: the transforms between two layouts, each with its evidence."""
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,16 +9,14 @@ import numpy as np
 
 from fromscratch.anatomy.relation.digests import NATIVE, PRECISIONS
 from fromscratch.anatomy.relation.exact import Origin
-from fromscratch.anatomy.relation.fingerprint import Fingerprint, Heads
+from fromscratch.anatomy.relation.fingerprint import Fingerprint, Heads, SlotPrint
 from fromscratch.anatomy.relation.judgement import Step, Transform
+from fromscratch.anatomy.relation.nearness import ROUNDING
 from fromscratch.anatomy.relation.sampling import Places
-from fromscratch.anatomy.relation.slots import Slot
+from fromscratch.anatomy.relation.slots import Axis, Slot, axes_of
 from fromscratch.anatomy.structure.roles import Role
 
 __all__ = ["HeadMove", "head_move", "names_of", "rotary_order", "transforms"]
-
-ROTATED = (Role.QUERY, Role.KEY)
-TOKENS = (Role.EMBEDDING, Role.HEAD)
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def head_move(rows: Places, width: int) -> HeadMove | None:
     return None
 
 
-def names_of(b: Fingerprint, a: Fingerprint, found: Mapping[Slot, Origin]) -> dict[str, tuple[str, ...]]:
+def names_of(a: Fingerprint, b: Fingerprint, found: Mapping[Slot, Origin]) -> dict[str, tuple[str, ...]]:
     """Tensor of b → tensors of a that it is made of, in the order in which they lie in it."""
     pieces: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for slot, origin in found.items():
@@ -61,67 +60,83 @@ def names_of(b: Fingerprint, a: Fingerprint, found: Mapping[Slot, Origin]) -> di
 
 
 def transforms(a: Fingerprint, b: Fingerprint, found: Mapping[Slot, Origin]) -> list[Step]:
-    """Everything that was done to a's layout, in the order in which a reader would undo it."""
-    touched: dict[tuple[Transform, str], list[str]] = defaultdict(list)
+    """Everything that was done to a's layout, whether or not the numbers were changed as well."""
+    touched: dict[tuple[Transform, str], set[str]] = defaultdict(set)
     for slot, origin in found.items():
         one, other = a.slots[origin.slot], b.slots[slot]
-        whole = one.rows is None and other.rows is None
-        for applies, what, how in (
-            (whole and one.tensor != other.tensor, "renamed", "hold the same numbers under another name"),
-            (other.rows is not None and one.rows is None, "fused", "lie below each other in one tensor"),
-            (one.rows is not None and other.rows is None, "split", "were rows of one tensor"),
-            (one.transposed != other.transposed, "transposed", "equal the other's columns, digest by digest"),
-            (slot.role == Role.HEAD and origin.slot.role == Role.EMBEDDING, "untied", "repeat the embedding"),
-        ):
-            if applies:
-                touched[what, how].append(other.tensor)  # type: ignore[index]
-        if origin.precision != NATIVE:
-            narrower = "b" if other.digest.whole[origin.precision] == other.digest.whole[NATIVE] else "a"
-            how = f"equal the other's numbers rounded to {PRECISIONS[origin.precision]}; {narrower} is the rounded one"
-            touched["cast", how].append(other.tensor)
-        for what, how in _moved(slot, origin, one.shape, b.heads):
-            touched[what, how].append(other.tensor)
-    steps = [
-        Step(what, f"{len(set(names))} tensors {how}", tuple(sorted(set(names))))
-        for (what, how), names in touched.items()
-    ]
+        done = _layout(slot, origin, one, other) + _precision(origin, one, other)
+        for axis, places, size in zip(axes_of(slot), (origin.rows, origin.columns), one.shape, strict=True):
+            if places is not None and not (len(places) == size and np.array_equal(places, np.arange(size))):
+                done += _moved(axis, places, size, b.heads)
+        for what, how in done:
+            touched[what, how].add(other.tensor)
+    steps = [Step(what, f"{len(names)} tensors {how}", tuple(sorted(names))) for (what, how), names in touched.items()]
     return steps + _head_left_out(a, b, found)
 
 
+def _layout(slot: Slot, origin: Origin, a: SlotPrint, b: SlotPrint) -> list[tuple[Transform, str]]:
+    done: list[tuple[Transform, str]] = []
+    if slot.role == Role.HEAD and origin.slot.role == Role.EMBEDDING:
+        done.append(("untied", "repeat the embedding"))
+    elif a.rows is None and b.rows is None and _name(a, slot, origin) != _name(b, slot, origin):
+        done.append(("renamed", "have another name"))
+    if b.rows is not None and a.rows is None:
+        done.append(("fused", "hold several of a's, one below the other"))
+    if a.rows is not None and b.rows is None:
+        done.append(("split", "were rows of one tensor"))
+    if a.transposed != b.transposed:
+        done.append(("transposed", "have rows where the other has columns"))
+    return done
+
+
+def _name(each: SlotPrint, slot: Slot, origin: Origin) -> str:
+    """Its tensor's name; without numbers where layers were counted anew."""
+    return each.tensor if slot.layer == origin.slot.layer else re.sub(r"\d+", "", each.tensor)
+
+
+def _precision(origin: Origin, a: SlotPrint, b: SlotPrint) -> list[tuple[Transform, str]]:
+    if origin.precision is None:
+        narrower = {a.kind, b.kind} <= set(ROUNDING) and a.kind != b.kind
+        return [("cast", f"are stored as {b.kind}, and in a as {a.kind}")] if narrower else []
+    if origin.precision == NATIVE:
+        return []
+    rounded = "b" if b.digest.whole[origin.precision] == b.digest.whole[NATIVE] else "a"
+    return [
+        ("cast", f"equal the other's numbers rounded to {PRECISIONS[origin.precision]}; {rounded} is the rounded one")
+    ]
+
+
 def _head_left_out(a: Fingerprint, b: Fingerprint, found: Mapping[Slot, Origin]) -> list[Step]:
-    head = Slot(Role.HEAD)
-    if head in a.slots and head not in b.slots and Slot(Role.EMBEDDING) in found:
-        same = a.slots[head].digest.whole == a.slots[Slot(Role.EMBEDDING)].digest.whole
+    head, embedding = Slot(Role.HEAD), Slot(Role.EMBEDDING)
+    if head in a.slots and head not in b.slots and embedding in found:
+        same = a.slots[head].digest.whole == a.slots[embedding].digest.whole
         lost = "which repeated its embedding" if same else "whose numbers are lost"
         return [Step("tied", f"b has no output head of its own, unlike a, {lost}", (a.slots[head].tensor,))]
     return []
 
 
-def _moved(slot: Slot, origin: Origin, shape: tuple[int, int], heads: Heads) -> list[tuple[Transform, str]]:
-    """What the maps of rows and columns mean in this role."""
-    places = origin.rows if origin.rows is not None else origin.columns
-    if places is None or np.array_equal(places, np.arange(shape[0 if origin.rows is not None else 1])):
-        return []
-    if slot.role in TOKENS and origin.rows is not None:
-        more = int((places < 0).sum())
-        what: Transform = "vocabulary padded" if len(places) > shape[0] else "vocabulary cut"
-        how = f"have {more} rows more" if more else f"have {shape[0] - len(places)} rows fewer"
+def _moved(axis: Axis, places: Places, size: int, heads: Heads) -> list[tuple[Transform, str]]:
+    """What a map of rows or columns that is not the identity means; fewer of them is pruning, which is no transform."""
+    more = len(places) - size
+    if axis == "tokens":
+        if not more:
+            return [("vocabulary permuted", "have their tokens in another order")]
         return (
-            [(what, how)]
-            if len(places) != shape[0]
-            else [("vocabulary permuted", "have their tokens in another order")]
+            [("vocabulary padded", f"have {more} rows more")]
+            if more > 0
+            else [("vocabulary cut", f"have {-more} rows fewer")]
         )
-    if len(set(places.tolist())) < shape[0 if origin.rows is not None else 1]:
-        return []  # fewer of them: pruned, which is no transform
-    if slot.role in (Role.GATE, Role.UP, Role.DOWN):
+    if more:
+        return []
+    if axis == "units":
         return [("units permuted", "have the units of the MLP in another order")]
+    if axis == "width":
+        return [("width permuted", "have the dimensions of the residual stream in another order")]
     move = head_move(places, heads.width or 0)
-    if move is None:
-        return [("width permuted", "have rows or columns in another order")]
     moved: list[tuple[Transform, str]] = []
-    if move.interleaved is not None:
+    if move is not None and move.interleaved is not None:
         to = "interleaved" if move.interleaved else "half-split"
         moved.append(("rotary layout", f"have the {to} order of rotary pairs"))
-    if not np.array_equal(move.heads, np.arange(len(move.heads))):
-        moved.append(("heads permuted", "have whole heads in another order"))
+    if move is None or not np.array_equal(move.heads, np.arange(len(move.heads))):
+        moved.append(("heads permuted", "have the heads of attention, or rows within them, in another order"))
     return moved
