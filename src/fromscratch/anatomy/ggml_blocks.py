@@ -52,7 +52,8 @@ def decode_blocks(content: bytes | Bytes, kind: str) -> Floats:
     values = np.empty((len(blocks_N), form.values), np.float32)
     for first in range(0, len(blocks_N), BLOCKS_AT_ONCE):
         part = slice(first, first + BLOCKS_AT_ONCE)
-        DECODERS[kind](blocks_N[part], values[part])
+        with np.errstate(all="ignore"):  # a damaged scale may be infinite
+            DECODERS[kind](blocks_N[part], values[part])
     return values.reshape(-1)
 
 

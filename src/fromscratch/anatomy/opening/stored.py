@@ -89,7 +89,8 @@ def decode_numbers(content: bytes, kind: str) -> Array:
     if kind in AS_THEY_ARE:
         return np.frombuffer(content, AS_THEY_ARE[kind])
     if kind in FLOATS:
-        return np.frombuffer(content, FLOATS[kind]).astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):  # of float64, the largest become infinite
+            return np.frombuffer(content, FLOATS[kind]).astype(np.float32, copy=False)
     if kind == "BF16":
         widened = np.frombuffer(content, "<u2").astype(np.uint32)
         widened <<= 16
