@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from fromscratch.anatomy.opening.headers import DAMAGED, HEADER_BYTES_AT_MOST, parse_json
-from fromscratch.anatomy.opening.sources import ByteSource, Folder
+from fromscratch.anatomy.opening.sources import ByteSource, Folder, check_name
 from fromscratch.core.errors import FromScratchError
 
 __all__ = ["Choice", "choose_files", "is_weights", "part_names", "read_index"]
@@ -107,10 +107,12 @@ def part_names(name: str) -> tuple[str, ...]:
 
 
 def read_index(source: ByteSource) -> dict[str, str]:
-    """File by tensor name, of a `.index.json`. Raises FromScratchError for anything else."""
+    """File by tensor name, of a `.index.json`. Raises FromScratchError for anything else, and for a file elsewhere."""
     if source.nbytes > HEADER_BYTES_AT_MOST:
         raise FromScratchError(f"{source.place}: has {source.nbytes:,} bytes", "no model's index is as long")
     weight_map = parse_json(source.read(0, source.nbytes), source.place).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(each, str) for each in weight_map.values()):
         raise FromScratchError(f"{source.place}: has no `weight_map` from tensors to files", DAMAGED)
+    for file in dict.fromkeys(weight_map.values()):
+        check_name(source.place, file)
     return weight_map

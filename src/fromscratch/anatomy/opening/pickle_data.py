@@ -75,7 +75,9 @@ def read_pickle(content: bytes, place: str) -> tuple[Any, frozenset[Name]]:
             opcode = OPCODES.get(code)
             if opcode is None or opcode.name not in STEPS:
                 found = opcode.name if opcode else "its end" if not code else f"byte {code[0]}"
-                raise FromScratchError(f"{place}: its pickle has {found} at byte {stream.tell() - 1:,}", DAMAGED)
+                raise FromScratchError(
+                    f"{place}: its pickle has {found} at byte {stream.tell() - len(code):,}", DAMAGED
+                )
             if opcode.name == "STOP":
                 return machine.stack.pop(), frozenset(machine.called)
             if opcode.name == "GLOBAL":  # its reader would interpret escapes, of which names have none

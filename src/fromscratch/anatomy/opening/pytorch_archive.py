@@ -25,15 +25,7 @@ DTYPES |= {"float8_e4m3fnuz": "F8_E4M3FNUZ", "float8_e5m2fnuz": "F8_E5M2FNUZ", "
 REBUILD = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3")
 # What any archive may name; another name is worth a remark.
 HOUSEHOLD = {"torch", "torch._utils", "torch._tensor", "torch.serialization", "torch.storage", "collections"}
-HOUSEHOLD |= {
-    "builtins",
-    "__builtin__",
-    "numpy",
-    "numpy.core.multiarray",
-    "numpy._core.multiarray",
-    "argparse",
-    "_codecs",
-}
+HOUSEHOLD |= {"numpy", "numpy.core.multiarray", "numpy._core.multiarray", "argparse", "_codecs"}
 # The tables of a module that was pickled whole; they are not in the names of its tensors.
 MODULE_PARTS = ("_parameters", "_buffers", "_modules")
 
@@ -60,12 +52,14 @@ def read_archive(source: ByteSource, file: str) -> tuple[dict[KeyPath, StoredTen
         if path in tensors:
             raise FromScratchError(f"{source.place}: tensor `{'.'.join(path)[:200]}` stands there twice", DAMAGED)
         tensors[path] = _tensor(".".join(path) or "tensor", made, storages, source, file)
-    parts = ("torch.nn.", "__torch__.")  # modules that were pickled whole
-    strange = sorted(
-        str(each)[:100] for each in called if not (each.module in HOUSEHOLD or each.module.startswith(parts))
-    )
+    strange = sorted(str(name)[:100] for name in called if not _is_household(name))
     remark = f"{file}: its pickle names {', '.join(strange[:5])}{', …' * (len(strange) > 5)}, which was not called"
     return tensors, (remark,) if strange else ()
+
+
+def _is_household(name: Name) -> bool:
+    plain = name.module in ("builtins", "__builtin__") and name.name in ("set", "slice", "complex")
+    return plain or name.module in HOUSEHOLD or name.module.startswith(("torch.nn.", "__torch__."))
 
 
 def _content(source: ByteSource, members: Mapping[str, tuple[int, int]], name: str) -> bytes:
@@ -152,7 +146,7 @@ def _tensor(
             raise ValueError("no storage")
     except (ValueError, TypeError, AttributeError, IndexError):
         raise FromScratchError(f"{place}: tensor `{name[:200]}` is described by no storage", DAMAGED) from None
-    strided = Strided(kind, offset, _size(shape, place, name), _size(strides, place, name))
+    strided = Strided(kind, offset, _size(shape, place, name), _size(strides, place, f"{name}, strides"))
     nbytes = values * (1 if number == "UntypedStorage" else number_bytes(kind, place, name)[1])
     if len(strided.shape) != len(strided.strides) or storages.get(key, (0, -1))[1] != nbytes:
         raise FromScratchError(
