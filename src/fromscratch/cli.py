@@ -133,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     inspect.add_argument("--json", action="store_true", help="the same as one JSON object")
     inspect.set_defaults(verb=_inspect)
+    _add_comparisons(verbs)
     _add_conversions(verbs)
     schema = verbs.add_parser(
         "schema", help="the JSON Schema of recipes, for editors", description="Print the JSON Schema of recipes."
@@ -182,6 +183,33 @@ def _add_corpus_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser
     verb.add_argument("--seed", metavar="N", type=int, default=0, help="another seed draws other examples")
     verb.add_argument("--json", action="store_true", help="the same as one JSON object")
     verb.set_defaults(verb=_diff)
+
+
+def _add_comparisons(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    compare = verbs.add_parser(
+        "compare",
+        help="is it the same model: architecture, weights, and what licences ask for",
+        description="Say of two models whether the architecture is the same, whether the weights are related and how, "
+        "and what the licences along the lineage ask for. Nothing of them is run, and each is read once.",
+    )
+    compare.add_argument("model", metavar="A", help="a file or folder, here or behind a URL")
+    compare.add_argument("other", metavar="B", nargs="?", help="the model to compare with it")
+    compare.add_argument(
+        "--among", type=Path, metavar="DIR", help="compare A with each fingerprint of a folder instead"
+    )
+    compare.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page with the map of layers")
+    compare.set_defaults(verb=_compare)
+    fingerprint = verbs.add_parser(
+        "fingerprint",
+        help="a few megabytes of a model, for compare --among",
+        description="Read a model once and write what comparisons need of it, a few megabytes.",
+    )
+    fingerprint.add_argument("model", metavar="MODEL", help="a file or folder, here or behind a URL")
+    fingerprint.add_argument("--out", type=Path, metavar="FILE", help="where to write it (default: NAME.fingerprint)")
+    fingerprint.set_defaults(verb=_fingerprint)
+    for verb in (compare, fingerprint):
+        verb.add_argument("--blind", action="store_true", help="leave names and configs aside")
+        verb.add_argument("--json", action="store_true", help="the same as one JSON object")
 
 
 def _add_conversions(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -375,6 +403,42 @@ def _convert(options: argparse.Namespace) -> int:
         return EXIT_DONE
     done = convert_model(options.model, options.to, options.out, kind=options.kind, overrides=overrides)
     print(json.dumps(done, ensure_ascii=False) if options.json else conversion_page(done))
+    return EXIT_DONE
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from fromscratch.anatomy.among import compare_among
+    from fromscratch.anatomy.compare import compare
+    from fromscratch.anatomy.pages.html import comparison_html
+    from fromscratch.anatomy.pages.plain import comparison_json, plain
+    from fromscratch.anatomy.pages.terminal import comparison_page, ranking_page, show
+    from fromscratch.core.files import atomic_write
+
+    if (options.other is None) == (options.among is None):
+        raise FromScratchError(
+            "compare takes two models, or one and --among", "compare A B, or compare A --among FINGERPRINTS"
+        )
+    if options.among is not None:
+        ranking = compare_among(options.model, options.among, blind=options.blind)
+        print(json.dumps(plain(ranking), ensure_ascii=False)) if options.json else show(ranking_page(ranking))
+        return EXIT_DONE
+    found = compare(options.model, options.other, blind=options.blind)
+    if options.html:
+        with atomic_write(options.html) as temporary:
+            temporary.write_text(comparison_html(found), encoding="utf-8")
+    print(json.dumps(comparison_json(found), ensure_ascii=False)) if options.json else show(comparison_page(found))
+    return EXIT_DONE
+
+
+def _fingerprint(options: argparse.Namespace) -> int:
+    from fromscratch.anatomy.among import write_fingerprint
+
+    path, made = write_fingerprint(options.model, options.out, blind=options.blind)
+    size = path.stat().st_size
+    if options.json:
+        print(json.dumps({"file": str(path), "bytes": size, "digest": made.digest, "layers": made.layers}))
+    else:
+        print(f"{path}: {size / 1e6:.1f} MB, digest {made.digest}")
     return EXIT_DONE
 
 

@@ -49,6 +49,16 @@ class Comparison:
     duties: Duties
     seconds: float
 
+    @property
+    def child(self) -> tuple[str, Side]:
+        """The derived one, as the maps of the verdict have it: B, unless the weights show that A came from B."""
+        return ("A", self.a) if self.weights.direction == "a from b" else ("B", self.b)
+
+    @property
+    def parent(self) -> tuple[str, Side]:
+        """The other one."""
+        return ("B", self.b) if self.weights.direction == "a from b" else ("A", self.a)
+
 
 def compare(a: str | Path, b: str | Path, *, blind: bool = False) -> Comparison:
     """Compare two models by their files, each read once. Raises FromScratchError for what is no model."""

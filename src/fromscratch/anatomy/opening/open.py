@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from fromscratch.anatomy.opening.choose import Choice, choose_files, is_weights, part_names, read_index
 from fromscratch.anatomy.opening.dcp_folder import DCP_METADATA, read_dcp
 from fromscratch.anatomy.opening.gguf_file import GGUF_MAGIC, read_gguf
-from fromscratch.anatomy.opening.headers import HEADER_BYTES_AT_MOST, parse_json
+from fromscratch.anatomy.opening.headers import HEADER_BYTES_AT_MOST, parse_json, shown
 from fromscratch.anatomy.opening.pytorch_archive import read_archive
 from fromscratch.anatomy.opening.safetensors_file import read_safetensors
 from fromscratch.anatomy.opening.sources import ByteSource, Folder, folder_of, open_folder, open_source
@@ -20,6 +20,7 @@ from fromscratch.core.errors import FromScratchError
 
 __all__ = ["open_checkpoint"]
 
+NAME_CHARACTERS_AT_MOST = 1000
 OTHER_FILE_BYTES_AT_MOST = 1 << 28
 LFS_POINTER = b"version https://git-lfs"
 FORMATS = "safetensors, PyTorch's zip archives (.bin, .pt), GGUF and distributed checkpoints are read"
@@ -109,14 +110,14 @@ def _read_file(source: ByteSource, file: str) -> Content:
         return Content("pytorch", found, remarks=remarks)
     if start.startswith(LFS_POINTER):
         raise FromScratchError(f"{source.place}: is a pointer of Git LFS, and not the file", "run `git lfs pull`")
+    if start[8:9] == b"{" or file.endswith(".safetensors"):
+        tensors, _ = read_safetensors(source, file)
+        return Content("safetensors", {(name,): each for name, each in tensors.items()})
     if start.startswith(b"\x80") or b"ustar" in start:
         raise FromScratchError(
             f"{source.place}: is of PyTorch's format before version 1.6, which cannot be read without running it",
             "where you trust it, load it with torch.load and save it again, best with safetensors",
         )
-    if start[8:9] == b"{" or file.endswith(".safetensors"):
-        tensors, _ = read_safetensors(source, file)
-        return Content("safetensors", {(name,): each for name, each in tensors.items()})
     raise FromScratchError(f"{source.place}: is in no known format", FORMATS)
 
 
@@ -127,7 +128,7 @@ def _assemble(place: str, folder: Folder, contents: Sequence[Content], choice: C
         for path, tensor in each.tensors.items():
             if path in merged:
                 raise FromScratchError(
-                    f"{place}: tensor `{tensor.name[:200]}` is in {merged[path].file} and in {tensor.file}",
+                    f"{place}: tensor `{shown(tensor.name)}` is in {merged[path].file} and in {tensor.file}",
                     "name the one file, or the index of the set, that is the model",
                 )
             merged[path] = tensor
@@ -138,7 +139,7 @@ def _assemble(place: str, folder: Folder, contents: Sequence[Content], choice: C
         ([name for name in tensors if choice.weight_map and name not in choice.weight_map], "the files", "in no index"),
     ):
         if missing:
-            remarks += (f"{of}: {len(missing):,} tensors are {where}, such as `{missing[0][:200]}`",)
+            remarks += (f"{of}: {len(missing):,} tensors are {where}, such as `{shown(missing[0])}`",)
     own = DESCRIPTION in folder.files and choice.files == (MODEL,)
     config, odd = _config(folder, DESCRIPTION if own else CONFIG)
     form = "fromscratch" if own else contents[0].format
@@ -156,6 +157,8 @@ def _checkpoint(
 ) -> Checkpoint:
     if not tensors:
         raise FromScratchError(f"{place}: holds no tensors", FORMATS)
+    if odd := next((name for name in tensors if not name.isprintable() or len(name) > NAME_CHARACTERS_AT_MOST), None):
+        raise FromScratchError(f"{place}: a tensor is called `{shown(odd)}`", "names are short and can be printed")
     others = tuple(name for name in folder.files if not is_weights(name))
 
     def read_file(name: str) -> bytes:

@@ -16,6 +16,7 @@ from fromscratch.anatomy.pages.wording import (
     renames,
     short,
     side_facts,
+    told_shares,
     unknown_facts,
 )
 from fromscratch.anatomy.relation.judgement import WeightVerdict
@@ -117,7 +118,7 @@ def _weights(found: Comparison) -> Iterable[str]:
     if verdict.steps:
         yield _table([(escape(str(step.what)), escape(step.evidence)) for step in verdict.steps], ("step", "evidence"))
     if verdict.parents:
-        rows = [(_code(each.place), f"{each.weight:.3f} ± {each.spread:.3f}") for each in verdict.parents]
+        rows = [(_code(each.place), f"{each.weight:.3f} ± {each.spread:.3f}") for each in told_shares(verdict)]
         yield _table(rows, ("parent", "share"))
     yield from _map(found)
     yield from _tests(verdict)

@@ -1,4 +1,4 @@
-"""The map from layers of A to layers of B, drawn: lines between layers, and how near each part of a layer stayed."""
+"""The map from layers of the parent to layers of the child, drawn, and how near each part of a layer stayed."""
 
 from dataclasses import dataclass
 from html import escape
@@ -10,7 +10,7 @@ from fromscratch.anatomy.structure.roles import Part, Role
 __all__ = ["layer_map", "outside_cells"]
 
 ROW, TOP = 22, 46
-A_AT, B_AT, CELLS_AT, CELL = 62, 232, 286, 66
+PARENT_AT, CHILD_AT, CELLS_AT, CELL = 62, 232, 286, 66
 BOX = 34
 COLUMNS = (
     (("attention", "norm"), (Role.ATTENTION_NORM,)),
@@ -28,7 +28,7 @@ OUTSIDE = ((Role.EMBEDDING, "embedding"), (Role.FINAL_NORM, "final norm"), (Role
 
 @dataclass(frozen=True)
 class Cell:
-    """How near one tensor of B is to what it comes from."""
+    """How near one tensor of the child is to what it comes from."""
 
     tone: str
     """same, near, akin, far, or none where nothing is known."""
@@ -39,39 +39,40 @@ class Cell:
 def outside_cells(found: Comparison) -> list[tuple[str, Cell]]:
     """Embedding, final norm and head."""
     near = _nearness(found)
-    parts = found.b.structure.parts.values()
+    parts = found.child[1].structure.parts.values()
     named = ((title, next((part for part in parts if part.role == role), None)) for role, title in OUTSIDE)
     return [(title, _cell(part, near)) for title, part in named if part is not None]
 
 
 def layer_map(found: Comparison) -> str:
-    """The drawing as SVG; empty where no layer of B was found in A."""
+    """The drawing as SVG; empty where no layer of the child was found in the parent."""
     layers = {layer.b: layer for layer in found.weights.layers}
-    of_a, of_b = found.a.structure.layers, found.b.structure.layers
+    (parent, before), (child, after) = found.parent, found.child
+    of_a, of_b = before.structure.layers, after.structure.layers
     if not any(layer.a is not None for layer in layers.values()):
         return ""
     near = _nearness(found)
-    parts = {(part.role, part.layer): part for part in found.b.structure.parts.values()}
+    parts = {(part.role, part.layer): part for part in after.structure.parts.values()}
     columns = [(words, roles) for words, roles in COLUMNS if any((role, 0) in parts for role in roles)]
     width, height = CELLS_AT + CELL * len(columns) + 6, TOP + ROW * max(of_a, of_b) + 4
     lines = [
-        f'<svg class="map" viewBox="0 0 {width} {height}" role="img" aria-label="Layers of A and layers of B">',
-        f'<text x="{A_AT - BOX / 2}" y="30" class="head">A</text>',
-        f'<text x="{B_AT + BOX / 2}" y="30" class="head">B</text>',
+        f'<svg class="map" viewBox="0 0 {width} {height}" role="img" aria-label="Layers of {parent} and of {child}">',
+        f'<text x="{PARENT_AT - BOX / 2}" y="30" class="head">{parent}</text>',
+        f'<text x="{CHILD_AT + BOX / 2}" y="30" class="head">{child}</text>',
     ]
     for j in range(of_b):
         match = layers.get(j)
         if match is not None and match.a is not None:
-            tone, bend = _tone(match.cosine), (A_AT + B_AT) / 2
+            tone, bend = _tone(match.cosine), (PARENT_AT + CHILD_AT) / 2
             start, end = _middle(match.a), _middle(j)
-            title = f"layer {j} of B comes from layer {match.a} of A, cosine {match.cosine:.3f}"
+            title = f"layer {j} of {child} comes from layer {match.a} of {parent}, cosine {match.cosine:.3f}"
             lines.append(
-                f'<path class="line {tone}" d="M{A_AT} {start} C{bend} {start} {bend} {end} {B_AT} {end}">'
+                f'<path class="line {tone}" d="M{PARENT_AT} {start} C{bend} {start} {bend} {end} {CHILD_AT} {end}">'
                 f"<title>{title}</title></path>"
             )
     used = {layer.a for layer in layers.values()}
-    lines += [_box(A_AT - BOX, i, "" if i in used else "unused") for i in range(of_a)]
-    lines += [_box(B_AT, j, "" if j in layers and layers[j].a is not None else "unused") for j in range(of_b)]
+    lines += [_box(PARENT_AT - BOX, i, "" if i in used else "unused") for i in range(of_a)]
+    lines += [_box(CHILD_AT, j, "" if j in layers and layers[j].a is not None else "unused") for j in range(of_b)]
     for index, (words, roles) in enumerate(columns):
         x = CELLS_AT + CELL * index
         for row, word in enumerate(words):
@@ -104,14 +105,14 @@ def _drawn(cell: Cell, x: float, y: float) -> str:
 
 
 def _nearness(found: Comparison) -> dict[str, Distance | None]:
-    """By tensor of B: its distance from what it comes from, or None where their numbers are equal."""
+    """By tensor of the child: its distance from what it comes from, or None where their numbers are equal."""
     exact: dict[str, Distance | None] = dict.fromkeys(found.weights.names)
     return exact | {each.b: each for each in found.weights.distances}
 
 
 def _cell(part: Part | None, near: dict[str, Distance | None]) -> Cell:
     if part is None:
-        return Cell("none", "", "not in B")
+        return Cell("none", "", "not there")
     if part.name not in near:
         return Cell("none", "·", f"{part.name}: nothing to compare it with")
     distance = near[part.name]

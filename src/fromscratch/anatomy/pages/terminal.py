@@ -7,6 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from fromscratch.anatomy.among import Ranking
 from fromscratch.anatomy.compare import Comparison
 from fromscratch.anatomy.pages.wording import (
     answers,
@@ -15,11 +16,12 @@ from fromscratch.anatomy.pages.wording import (
     renames,
     short,
     side_facts,
+    told_shares,
     unknown_facts,
+    weight_words,
 )
-from fromscratch.anatomy.relation.judgement import WeightVerdict
 
-__all__ = ["comparison_page", "show"]
+__all__ = ["comparison_page", "ranking_page", "show"]
 
 PIPED_COLUMNS = 120
 STANDINGS = {"observed": "green", "not observed": "red", "declared": "", "unknown": "dim"}
@@ -47,7 +49,7 @@ def comparison_page(found: Comparison) -> RenderableType:
         head,
         Text(),
         *_titled("Architecture", _architecture(found)),
-        *_titled("Weights", _weights(found.weights)),
+        *_titled("Weights", _weights(found)),
         *_titled("Duties", _duties(found)),
     ]
     blind = "names and configs were left aside" if found.blind else "names and configs were read, as claims"
@@ -89,19 +91,21 @@ def _architecture(found: Comparison) -> Iterable[RenderableType]:
         yield Text(f"not in the weights of {whose}: {sentence}", "dim")
 
 
-def _weights(verdict: WeightVerdict) -> Iterable[RenderableType]:
+def _weights(found: Comparison) -> Iterable[RenderableType]:
+    verdict = found.weights
     yield Text(verdict.summary)
     if verdict.steps:
         yield _rows([(Text(str(step.what), "bold"), step.evidence) for step in verdict.steps])
     if verdict.parents:
         yield _rows(
-            [(each.place, f"{each.weight:.3f} ± {each.spread:.3f}") for each in verdict.parents], ("parent", "share")
+            [(each.place, f"{each.weight:.3f} ± {each.spread:.3f}") for each in told_shares(verdict)],
+            ("parent", "share"),
         )
     origins = [layer.a for layer in verdict.layers]
     if origins and origins != list(range(len(origins))):
         told = ["·" if each is None else str(each) for each in origins]
         for first in range(0, len(told), LAYERS_ON_A_LINE):
-            label = "layers of A, in the order of B's: " if not first else ""
+            label = f"layers of {found.parent[0]}, in the order of {found.child[0]}'s: " if not first else ""
             yield Text(label + " ".join(told[first : first + LAYERS_ON_A_LINE]))
     if verdict.tests:
         yield Text()
@@ -134,3 +138,21 @@ def _duties(found: Comparison) -> Iterable[RenderableType]:
         yield _rows(rows)
     for remark in duties.remarks:
         yield Text(remark, "dim")
+
+
+def ranking_page(found: Ranking) -> RenderableType:
+    """One model among many, the nearest first."""
+    rows = [
+        (each.file, Text(weight_words(each.verdict), "bold"), bound(each.log10_p), Text(each.verdict.summary, "dim"))
+        for each in found.candidates
+    ]
+    parts: list[RenderableType] = [
+        Text.assemble((short(found.model.place), "bold"), ("  " + found.model.place, "dim")),
+        Text(),
+        _rows(rows, ("candidate", "the model is", "", "")),
+    ]
+    if found.merge is not None:
+        shares = [(each.place, f"{each.weight:.3f} ± {each.spread:.3f}") for each in told_shares(found.merge)]
+        parts += [Text(), Text("a mean of several candidates", "bold"), _rows(shares, ("parent", "share"))]
+    told = f"p-values are bounds, corrected for {len(found.candidates)} candidates (Holm); {found.seconds:.1f} s"
+    return Group(*parts, Text(), Text(told, "dim"))

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from fromscratch.anatomy.compare import Comparison, Side
 from fromscratch.anatomy.duties import Duties, Duty
-from fromscratch.anatomy.relation.judgement import WeightVerdict
+from fromscratch.anatomy.relation.judgement import Share, WeightVerdict
 from fromscratch.anatomy.structure.match import Pairing
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "renames",
     "short",
     "side_facts",
+    "told_shares",
     "unknown_facts",
     "weight_words",
 ]
@@ -31,6 +32,7 @@ ARCHITECTURE = {
     "different": "different",
     "undecided": "undecided",
 }
+SHARE_TOLD = 0.005
 CONFIDENCES = ("certain", "strong", "weak", "claimed")
 
 
@@ -137,6 +139,11 @@ def bound(log10_p: float) -> str:
         return "p = 0"
     power = math.floor(log10_p)
     return f"p ≤ {math.ceil(10 ** (log10_p - power))}e{power}" if log10_p < -3 else f"p ≤ {10**log10_p:.2g}"
+
+
+def told_shares(verdict: WeightVerdict) -> list[Share]:
+    """The parents of a merge that it has anything of."""
+    return [share for share in verdict.parents if abs(share.weight) >= SHARE_TOLD]
 
 
 def short(place: str) -> str:
