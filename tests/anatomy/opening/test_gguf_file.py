@@ -86,7 +86,7 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "five axes": (gguf_bytes({}, [("a", (1, 1, 1, 1, 1), "F32", bytes(4))]), "would have 5 axes"),
     "an absurd shape": (gguf_bytes({}, [("a", (HUGE, HUGE), "F32", bytes(4))]), "the shape (1152921504606846976"),
     "a row of half a block": (gguf_bytes({}, [Q8_ROW]), "no whole blocks of Q8_0"),
-    "unknown type": (gguf_bytes({}, [("a", (1,), "?", bytes(4))]), "'GGML type 99', which is not known"),
+    "unknown type": (gguf_bytes({}, [("a", (1,), "?", bytes(4))]), "`GGML type 99`, which is not known"),
     "overlapping": (gguf_bytes({}, PLAIN, offsets=[0, 32]), "lie on the same bytes"),
     "outside": (gguf_bytes({}, PLAIN, offsets=[0, HUGE]), "outside of"),
     "between the alignment": (gguf_bytes({}, PLAIN[:1], offsets=[8]), "is not aligned to 32 bytes"),

@@ -89,11 +89,11 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "a list": (safetensors_bytes(b"[1, 2]     "), "holds no JSON object"),
     "too deep": (safetensors_bytes(DEEP), "nested too deeply"),
     "not a number": (safetensors_bytes(b'{"a": NaN}'), "NaN is no JSON"),
-    "twice": (safetensors_bytes(b'{"a": {}, "a": {}}'), "'a' stands there twice"),
+    "twice": (safetensors_bytes(b'{"a": {}, "a": {}}'), "`a` stands there twice"),
     "no entry": (safetensors_bytes({"a": 5}), "is described by 5"),
     "no offsets": (safetensors_bytes({"a": {"dtype": "F32", "shape": [1]}}), "is described by"),
     "true for an offset": (safetensors_bytes({"a": entry("F32", [], False, 4)}, bytes(4)), "is described by"),
-    "unknown dtype": (safetensors_bytes({"a": entry("F99", [4], 0, 16)}, bytes(16)), "'F99', which is not known"),
+    "unknown dtype": (safetensors_bytes({"a": entry("F99", [4], 0, 16)}, bytes(16)), "`F99`, which is not known"),
     "negative axis": (safetensors_bytes({"a": entry("F32", [-2, -2], 0, 16)}, bytes(16)), "the shape [-2, -2]"),
     "half an axis": (safetensors_bytes({"a": entry("F32", [2.0, 2], 0, 16)}, bytes(16)), "the shape [2.0, 2]"),
     "absurd shape": (
@@ -102,7 +102,7 @@ WRONG: dict[str, tuple[bytes, str]] = {
     ),
     "other size": (safetensors_bytes({"a": entry("F32", [2, 3], 0, 16)}, bytes(16)), "24 bytes, and takes 16"),
     "beyond the end": (safetensors_bytes({"a": entry("F32", [2, 2], 8, 24)}, bytes(16)), "outside of"),
-    "before the start": (safetensors_bytes({"a": entry("F32", [2, 2], -16, 0)}, bytes(16)), "outside of"),
+    "before the start": (safetensors_bytes({"a": entry("F32", [2, 2], -16, 0)}, bytes(16)), "is described by"),
     "overlap": (
         safetensors_bytes({"a": GOOD, "b": entry("F32", [2, 2], 8, 24)}, bytes(24)),
         "`b` and `a` lie on the same bytes",
@@ -148,3 +148,12 @@ def test_hidden_bytes_between_tensors_do_not_matter(tmp_path: Path) -> None:
     }
     path.write_bytes(safetensors_bytes(header, np.arange(4, dtype="<f4").tobytes()))
     assert open_checkpoint(path).tensors["a"].read().tolist() == [2.0]
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mred", "two\nlines", "\ud800", "x" * 2000])
+def test_names_that_a_terminal_would_obey_are_refused(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(safetensors_bytes({name: GOOD}, bytes(16)))
+    with pytest.raises(FromScratchError, match="a tensor is called") as caught:
+        open_checkpoint(path)
+    assert caught.value.message.isprintable()

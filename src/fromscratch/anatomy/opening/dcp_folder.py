@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fromscratch.anatomy.opening.headers import DAMAGED, HEADER_BYTES_AT_MOST, check_shape, check_spans
+from fromscratch.anatomy.opening.headers import DAMAGED, HEADER_BYTES_AT_MOST, check_shape, check_spans, is_count, shown
 from fromscratch.anatomy.opening.pickle_data import Made, Name, Table, read_pickle
 from fromscratch.anatomy.opening.pytorch_archive import DTYPES, read_archive
 from fromscratch.anatomy.opening.sources import ByteSource, Folder, window
@@ -57,7 +57,7 @@ def read_dcp(folder: Folder) -> dict[KeyPath, StoredTensor]:
         if isinstance(name, str) and isinstance(about, Made) and about.maker.name == "TensorStorageMetadata":
             path = _key_path(keys_of.get(name), name)
             if path in found:
-                raise FromScratchError(f"{source.place}: tensor `{name[:200]}` stands there twice", DAMAGED)
+                raise FromScratchError(f"{source.place}: tensor `{shown(name)}` stands there twice", DAMAGED)
             found[path] = _tensor(name, about, stored.get(name, {}), files, source.place)
     return found
 
@@ -76,7 +76,7 @@ def _pairs(value: Any, place: str) -> list[tuple[Any, Any]]:
 
 
 def _key_path(keys: Any, name: str) -> KeyPath:
-    sound = isinstance(keys, tuple) and keys and all(isinstance(each, str | int) for each in keys)
+    sound = isinstance(keys, tuple) and keys and all(isinstance(each, str) or is_count(each) for each in keys)
     return tuple(map(str, keys)) if sound else (name,)
 
 
@@ -93,7 +93,7 @@ def _stored_chunks(
     for index, about in places:
         name, offsets = _field(index, "fqn"), _field(index, "offset")
         span = (_field(about, "relative_path"), _field(about, "offset"), _field(about, "length"))
-        if not isinstance(name, str) or [type(each) for each in span] != [str, int, int] or min(span[1:]) < 0:
+        if not isinstance(name, str) or not isinstance(span[0], str) or not all(map(is_count, span[1:])):
             raise FromScratchError(f"{place}: a chunk has no place", DAMAGED)
         if offsets is not None:  # without: an object that is no tensor
             stored.setdefault(name, {})[_numbers(offsets, place, name)] = span
@@ -135,7 +135,7 @@ def _tensor(
     if nbytes:
         chunks = [each for each in chunks if math.prod(each.sizes)]  # a process with nothing of a tensor lists that too
     if not _fill(shape, chunks):
-        raise FromScratchError(f"{place}: the chunks of tensor `{name[:200]}` {list(shape)} do not fill it", DAMAGED)
+        raise FromScratchError(f"{place}: the chunks of tensor `{shown(name)}` {list(shape)} do not fill it", DAMAGED)
     width = number_bytes(kind, place, name)[1]
     open_chunk = cache(lambda number: files.open_chunk(chunks[number], kind))
 
@@ -179,7 +179,7 @@ def _chunks(name: str, listed: Any, stored: Mapping[tuple[int, ...], tuple[str, 
     for each in listed if isinstance(listed, list) else ():
         offsets, sizes = (_numbers(_field(each, field), place, name) for field in ("offsets", "sizes"))
         if offsets not in stored:
-            raise FromScratchError(f"{place}: the chunk {list(offsets)} of tensor `{name[:200]}` is nowhere", DAMAGED)
+            raise FromScratchError(f"{place}: the chunk {list(offsets)} of tensor `{shown(name)}` is nowhere", DAMAGED)
         chunks.append(Chunk(offsets, sizes, *stored[offsets]))
     return sorted(chunks, key=lambda each: each.offsets)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fromscratch.anatomy.opening.headers import DAMAGED, HEADER_BYTES_AT_MOST, check_shape, check_spans
+from fromscratch.anatomy.opening.headers import DAMAGED, HEADER_BYTES_AT_MOST, check_shape, check_spans, shown
 from fromscratch.anatomy.opening.sources import ByteSource
 from fromscratch.anatomy.opening.stored import number_bytes, stored_tensor
 from fromscratch.anatomy.tensors import StoredTensor
@@ -47,13 +47,13 @@ def read_gguf(source: ByteSource, file: str) -> tuple[dict[str, StoredTensor], d
     for _ in range(key_count):
         key = cursor.text()
         if key in table:
-            raise FromScratchError(f"{source.place}: the key `{key[:200]}` stands there twice", DAMAGED)
+            raise FromScratchError(f"{source.place}: the key `{shown(key)}` stands there twice", DAMAGED)
         table[key] = cursor.value(*cursor.numbers("<I"))
     entries: dict[str, tuple[tuple[int, ...], str, int]] = {}
     for _ in range(tensor_count):
         name, entry = _tensor_entry(cursor)
         if name in entries:
-            raise FromScratchError(f"{source.place}: tensor `{name[:200]}` stands there twice", DAMAGED)
+            raise FromScratchError(f"{source.place}: tensor `{shown(name)}` stands there twice", DAMAGED)
         entries[name] = entry
     alignment = _alignment(table, source.place)
     begin = -(-cursor.position // alignment) * alignment
@@ -62,7 +62,7 @@ def read_gguf(source: ByteSource, file: str) -> tuple[dict[str, StoredTensor], d
         for name, (shape, kind, offset) in entries.items()
     }
     if odd := next((name for name, each in tensors.items() if (each.offset - begin) % alignment), None):
-        raise FromScratchError(f"{source.place}: tensor `{odd[:200]}` is not aligned to {alignment} bytes", DAMAGED)
+        raise FromScratchError(f"{source.place}: tensor `{shown(odd)}` is not aligned to {alignment} bytes", DAMAGED)
     spans = ((each.offset, each.offset + each.nbytes, each.name) for each in tensors.values())
     check_spans(spans, begin, source.nbytes, source.place)
     return tensors, table
@@ -73,20 +73,20 @@ def _tensor_entry(cursor: "_Cursor") -> tuple[str, tuple[tuple[int, ...], str, i
     name = cursor.text()
     (axes,) = cursor.numbers("<I")
     if axes > AXES_AT_MOST:
-        raise FromScratchError(f"{place}: tensor `{name[:200]}` would have {axes} axes", DAMAGED)
+        raise FromScratchError(f"{place}: tensor `{shown(name)}` would have {axes} axes", DAMAGED)
     shape = check_shape(cursor.numbers(f"<{axes}Q")[::-1], place, name)
     number, offset = cursor.numbers("<IQ")
     kind = TENSOR_KINDS.get(number, f"GGML type {number}")
     values, _ = number_bytes(kind, place, name)
     if values > 1 and (not shape or shape[-1] % values):
-        raise FromScratchError(f"{place}: tensor `{name[:200]}` {list(shape)} has no whole blocks of {kind}", DAMAGED)
+        raise FromScratchError(f"{place}: tensor `{shown(name)}` {list(shape)} has no whole blocks of {kind}", DAMAGED)
     return name, (shape, kind, offset)
 
 
 def _alignment(table: dict[str, Any], place: str) -> int:
     alignment = table.get("general.alignment", 32)
     if type(alignment) is not int or not 0 < alignment <= ALIGNMENT_AT_MOST or alignment & (alignment - 1):
-        raise FromScratchError(f"{place}: `general.alignment` = {str(alignment)[:50]} is no power of two", DAMAGED)
+        raise FromScratchError(f"{place}: `general.alignment` = {shown(alignment)} is no power of two", DAMAGED)
     return alignment
 
 

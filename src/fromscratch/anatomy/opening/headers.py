@@ -2,18 +2,34 @@
 
 import json
 import math
+import reprlib
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 from fromscratch.core.errors import FromScratchError
 
-__all__ = ["DAMAGED", "HEADER_BYTES_AT_MOST", "check_shape", "check_spans", "parse_json"]
+__all__ = ["DAMAGED", "HEADER_BYTES_AT_MOST", "check_shape", "check_spans", "is_count", "parse_json", "shown"]
 
 HEADER_BYTES_AT_MOST = 64 << 20
 """Of any table of contents. The largest published models have a few MB of it; parsed, it takes some twenty times as
 much memory."""
 AXES_AT_MOST = 64
+SHOWN_CHARACTERS = 120
 DAMAGED = "it is cut or damaged; fetch or write it again"
+
+
+def shown(value: object) -> str:
+    """What a file says of itself, as it may stand in a message: short, and without what a terminal would obey."""
+    try:
+        text = (value if isinstance(value, str) else reprlib.repr(value))[:SHOWN_CHARACTERS]
+    except ValueError:  # a number of more digits than Python writes out
+        return "a very large number"
+    return text if text.isprintable() else ascii(text)[1:-1][:SHOWN_CHARACTERS]
+
+
+def is_count(value: object) -> TypeGuard[int]:
+    """Whether it is a whole number that a size or an offset may be; True and False are none."""
+    return type(value) is int and 0 <= value < 1 << 63
 
 
 def parse_json(content: bytes, place: str, *, infinities: bool = False) -> dict[str, Any]:
@@ -26,8 +42,8 @@ def parse_json(content: bytes, place: str, *, infinities: bool = False) -> dict[
         value = json.loads(content.decode("utf-8"), object_pairs_hook=_distinct, parse_constant=constant)
     except RecursionError:
         raise FromScratchError(f"{place}: its JSON is nested too deeply", DAMAGED) from None
-    except (ValueError, MemoryError) as error:
-        raise FromScratchError(f"{place}: no JSON that can be read ({str(error)[:200]})", DAMAGED) from None
+    except ValueError as error:
+        raise FromScratchError(f"{place}: no JSON that can be read ({shown(str(error))})", DAMAGED) from None
     if not isinstance(value, dict):
         raise FromScratchError(f"{place}: holds no JSON object", DAMAGED)
     return value
@@ -37,7 +53,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table: dict[str, Any] = {}
     for name, value in pairs:
         if name in table:
-            raise ValueError(f"{name[:100]!r} stands there twice")
+            raise ValueError(f"`{shown(name)}` stands there twice")
         table[name] = value
     return table
 
@@ -49,8 +65,8 @@ def _refuse_constant(text: str) -> NoReturn:
 def check_shape(shape: Any, place: str, name: str) -> tuple[int, ...]:
     """The shape as a tuple. Raises FromScratchError unless it is a short sequence of whole numbers from 0."""
     sound = isinstance(shape, Sequence) and len(shape) <= AXES_AT_MOST
-    if not sound or not all(type(each) is int and 0 <= each < 1 << 63 for each in shape) or math.prod(shape) >= 1 << 63:
-        raise FromScratchError(f"{place}: tensor `{name[:200]}` has the shape {str(shape)[:100]}", DAMAGED)
+    if not sound or not all(map(is_count, shape)) or not is_count(math.prod(shape)):
+        raise FromScratchError(f"{place}: tensor `{shown(name)}` has the shape {shown(shape)}", DAMAGED)
     return tuple(shape)
 
 
@@ -60,9 +76,10 @@ def check_spans(spans: Iterable[tuple[int, int, str]], first: int, end: int, pla
     for start, stop, name in sorted(spans):
         if not first <= start <= stop <= end:
             raise FromScratchError(
-                f"{place}: `{name[:200]}` lies at bytes {start:,} to {stop:,}, outside of {first:,} to {end:,}", DAMAGED
+                f"{place}: `{shown(name)}` lies at bytes {start:,} to {stop:,}, outside of {first:,} to {end:,}",
+                DAMAGED,
             )
         if start < before and stop > start:
-            raise FromScratchError(f"{place}: `{name[:200]}` and `{owner[:200]}` lie on the same bytes", DAMAGED)
+            raise FromScratchError(f"{place}: `{shown(name)}` and `{shown(owner)}` lie on the same bytes", DAMAGED)
         if stop > start:
             before, owner = stop, name

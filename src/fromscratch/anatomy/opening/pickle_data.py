@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from fromscratch.anatomy.opening.headers import DAMAGED
+from fromscratch.anatomy.opening.headers import DAMAGED, shown
 from fromscratch.core.errors import FromScratchError
 
 __all__ = ["Made", "Name", "Persistent", "Table", "read_pickle"]
@@ -33,7 +33,7 @@ class Name:
         return f"{self.module}.{self.name}"
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, repr=False)
 class Table:
     """A dictionary, as the pairs that were put in; keys may be anything, so they are never hashed."""
 
@@ -44,7 +44,7 @@ class Table:
         return next((value for each, value in reversed(self.pairs) if isinstance(each, str) and each == key), None)
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, repr=False)
 class Made(Table):
     """What calling ``maker`` with ``arguments`` would have made, had anybody called it. ``pairs`` were then put in."""
 
@@ -54,7 +54,7 @@ class Made(Table):
     elements: list[Any] = field(default_factory=list)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True, repr=False)
 class Persistent:
     """A reference to something outside of the pickle, such as a storage."""
 
@@ -85,8 +85,8 @@ def read_pickle(content: bytes, place: str) -> tuple[Any, frozenset[Name]]:
             else:
                 argument = opcode.arg.reader(stream) if opcode.arg else None
             STEPS[opcode.name](machine, argument)
-    except (ValueError, IndexError, KeyError, TypeError, OverflowError, struct.error, MemoryError) as error:
-        said = f"{type(error).__name__}: {str(error)[:100]}"
+    except (ValueError, IndexError, KeyError, TypeError, OverflowError, struct.error) as error:
+        said = f"{type(error).__name__}: {shown(str(error))}"
         raise FromScratchError(f"{place}: its pickle breaks at byte {stream.tell():,} ({said})", DAMAGED) from None
     raise FromScratchError(f"{place}: its pickle has more than {OPCODES_AT_MOST:,} steps", "no model needs as many")
 
@@ -113,7 +113,7 @@ class _Machine:
     def _count(self) -> None:
         self.objects += 1
         if self.objects > OBJECTS_AT_MOST:
-            raise MemoryError(f"more than {OBJECTS_AT_MOST:,} objects")
+            raise ValueError(f"more than {OBJECTS_AT_MOST:,} objects")
 
     def mark(self) -> None:
         self.marks.append(self.stack)

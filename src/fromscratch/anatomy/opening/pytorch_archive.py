@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fromscratch.anatomy.opening.headers import DAMAGED, HEADER_BYTES_AT_MOST, check_shape
+from fromscratch.anatomy.opening.headers import DAMAGED, HEADER_BYTES_AT_MOST, check_shape, is_count, shown
 from fromscratch.anatomy.opening.pickle_data import Made, Name, Persistent, Table, read_pickle
 from fromscratch.anatomy.opening.sources import ByteSource
 from fromscratch.anatomy.opening.stored import number_bytes
@@ -50,9 +50,9 @@ def read_archive(source: ByteSource, file: str) -> tuple[dict[KeyPath, StoredTen
     tensors: dict[KeyPath, StoredTensor] = {}
     for path, made in _tensors_below(value):
         if path in tensors:
-            raise FromScratchError(f"{source.place}: tensor `{'.'.join(path)[:200]}` stands there twice", DAMAGED)
+            raise FromScratchError(f"{source.place}: tensor `{shown('.'.join(path))}` stands there twice", DAMAGED)
         tensors[path] = _tensor(".".join(path) or "tensor", made, storages, source, file)
-    strange = sorted(str(name)[:100] for name in called if not _is_household(name))
+    strange = sorted(shown(str(name)) for name in called if not _is_household(name))
     remark = f"{file}: its pickle names {', '.join(strange[:5])}{', …' * (len(strange) > 5)}, which was not called"
     return tensors, (remark,) if strange else ()
 
@@ -97,7 +97,7 @@ def _below(value: Any) -> Iterator[tuple[str, Any]]:
             yield from _below(state) if type(state) is Table else ()
         value = value if value.pairs else value.elements
     if isinstance(value, Table):
-        yield from ((str(key), each) for key, each in value.pairs if isinstance(key, str | int))
+        yield from ((str(key), each) for key, each in value.pairs if isinstance(key, str) or is_count(key))
     elif isinstance(value, list | tuple):
         yield from ((str(index), each) for index, each in enumerate(value) if isinstance(each, Table | list | tuple))
 
@@ -136,21 +136,15 @@ def _tensor(
         kind = STORAGES.get(number.removesuffix("Storage"), f"torch.{number}")
         if made.maker.name == "_rebuild_tensor_v3":
             kind = DTYPES.get(rest[2].name, f"torch.{rest[2].name}")
-        if (
-            marker != "storage"
-            or type(key) is not str
-            or type(values) is not int
-            or type(offset) is not int
-            or offset < 0
-        ):
+        if marker != "storage" or not isinstance(key, str) or not is_count(values) or not is_count(offset):
             raise ValueError("no storage")
     except (ValueError, TypeError, AttributeError, IndexError):
-        raise FromScratchError(f"{place}: tensor `{name[:200]}` is described by no storage", DAMAGED) from None
+        raise FromScratchError(f"{place}: tensor `{shown(name)}` is described by no storage", DAMAGED) from None
     strided = Strided(kind, offset, _size(shape, place, name), _size(strides, place, f"{name}, strides"))
     nbytes = values * (1 if number == "UntypedStorage" else number_bytes(kind, place, name)[1])
     if len(strided.shape) != len(strided.strides) or storages.get(key, (0, -1))[1] != nbytes:
         raise FromScratchError(
-            f"{place}: the storage `{key[:200]}` of tensor `{name[:200]}` is missing, or has not {nbytes:,} bytes",
+            f"{place}: the storage `{shown(key)}` of tensor `{shown(name)}` is missing, or has not {nbytes:,} bytes",
             DAMAGED,
         )
     return tensor_over_storage(name, strided, storages[key], file, source)

@@ -3,7 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fromscratch.anatomy.opening.headers import DAMAGED, HEADER_BYTES_AT_MOST, check_shape, check_spans, parse_json
+from fromscratch.anatomy.opening.headers import (
+    DAMAGED,
+    HEADER_BYTES_AT_MOST,
+    check_shape,
+    check_spans,
+    is_count,
+    parse_json,
+    shown,
+)
 from fromscratch.anatomy.opening.sources import ByteSource
 from fromscratch.anatomy.opening.stored import stored_bytes, stored_tensor
 from fromscratch.anatomy.tensors import StoredTensor
@@ -36,13 +44,13 @@ def read_safetensors(source: ByteSource, file: str) -> tuple[dict[str, StoredTen
 def _tensor(name: str, entry: Any, begin: int, source: ByteSource, file: str) -> StoredTensor:
     known = entry if isinstance(entry, Mapping) else {}
     kind, span = known.get("dtype"), known.get("data_offsets")
-    if not isinstance(kind, str) or not isinstance(span, list) or [type(each) for each in span] != [int, int]:
-        raise FromScratchError(f"{source.place}: tensor `{name[:200]}` is described by {str(entry)[:100]}", DAMAGED)
+    if not isinstance(kind, str) or not isinstance(span, list) or [*map(is_count, span)] != [True, True]:
+        raise FromScratchError(f"{source.place}: tensor `{shown(name)}` is described by {shown(entry)}", DAMAGED)
     shape = check_shape(known.get("shape"), source.place, name)
     nbytes = stored_bytes(shape, kind, source.place, name)
     if span[1] - span[0] != nbytes:
         raise FromScratchError(
-            f"{source.place}: tensor `{name[:200]}` is {kind} {list(shape)}, {nbytes:,} bytes, "
+            f"{source.place}: tensor `{shown(name)}` is {kind} {list(shape)}, {nbytes:,} bytes, "
             f"and takes {span[1] - span[0]:,}",
             DAMAGED,
         )

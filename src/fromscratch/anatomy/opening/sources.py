@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from threading import Lock
 
+from fromscratch.anatomy.opening.headers import shown
 from fromscratch.core.errors import FromScratchError
 from fromscratch.corpus.readers.remote import is_url, list_remote, open_ranges, without_secrets
 
@@ -68,7 +69,8 @@ def open_folder(place: str | Path) -> Folder | None:
         root = Path(place).resolve(strict=True)
         if not root.is_dir():
             return None
-        found = sorted((each.name, each.stat()) for each in os.scandir(root) if each.name[0] != "." and each.is_file())
+        visible = [each for each in os.scandir(root) if each.name[0] != "." and each.name.isprintable()]
+        found = sorted((each.name, each.stat()) for each in visible if each.is_file())
     except FileNotFoundError:
         raise FromScratchError(f"{place}: no such file or folder", "check the path") from None
     except (OSError, RuntimeError, ValueError) as error:
@@ -147,7 +149,7 @@ def _inside(root: Path, name: str) -> Path:
     try:
         target = (root / name).resolve()
     except (OSError, RuntimeError) as error:
-        raise FromScratchError(f"{root}/{name[:200]}: cannot be opened ({error})", "check the path") from None
+        raise FromScratchError(f"{root}/{shown(name)}: cannot be opened ({error})", "check the path") from None
     blobs = root.parent.parent / "blobs"
     hub = root.parent.name == "snapshots" and target.parent == blobs
     if not target.is_relative_to(root) and not hub:
@@ -188,7 +190,7 @@ def _open_below(root: str, name: str) -> ByteSource:
 
 def check_name(place: str, name: str) -> None:
     """Raises FromScratchError for a name that might lead out of the folder."""
-    if {"", ".", ".."} & set(name.split("/")) or any(each in name for each in "\\\0?#:"):
+    if {"", ".", ".."} & set(name.split("/")) or any(each in name for each in "\\?#:") or not name.isprintable():
         raise FromScratchError(
-            f"{place}: the name {name[:200]!r} leads out of the folder", "only its own files are read"
+            f"{place}: the name `{shown(name)}` leads out of the folder", "only its own files are read"
         )

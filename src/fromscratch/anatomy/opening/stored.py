@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fromscratch.anatomy.ggml_blocks import BLOCK_FORMS, FOUR_BIT_FLOATS, decode_blocks
-from fromscratch.anatomy.opening.headers import DAMAGED
+from fromscratch.anatomy.opening.headers import DAMAGED, shown
 from fromscratch.anatomy.opening.sources import ByteSource
 from fromscratch.anatomy.tensors import Array, StoredTensor
 from fromscratch.core.errors import FromScratchError
@@ -38,7 +38,7 @@ def number_bytes(kind: str, place: str, name: str) -> tuple[int, int]:
     """(values, bytes) of a block of this kind; one value unless they are packed. FromScratchError if it is unknown."""
     if kind not in BLOCKS:
         raise FromScratchError(
-            f"{place}: tensor `{name[:200]}` is stored as {kind[:40]!r}, which is not known",
+            f"{place}: tensor `{shown(name)}` is stored as `{shown(kind)}`, which is not known",
             f"known are {', '.join(BLOCKS)}",
         )
     return BLOCKS[kind]
@@ -49,7 +49,9 @@ def stored_bytes(shape: tuple[int, ...], kind: str, place: str, name: str) -> in
     values, nbytes = number_bytes(kind, place, name)
     count = math.prod(shape)
     if count % values:
-        raise FromScratchError(f"{place}: tensor `{name[:200]}` {list(shape)} fills no whole blocks of {kind}", DAMAGED)
+        raise FromScratchError(
+            f"{place}: tensor `{shown(name)}` {list(shape)} fills no whole blocks of {kind}", DAMAGED
+        )
     return count // values * nbytes
 
 

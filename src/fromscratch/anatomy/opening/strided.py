@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from fromscratch.anatomy.opening.headers import DAMAGED
+from fromscratch.anatomy.opening.headers import DAMAGED, shown
 from fromscratch.anatomy.opening.sources import ByteSource
 from fromscratch.anatomy.opening.stored import decode_numbers, number_bytes, stored_tensor
 from fromscratch.anatomy.tensors import Array, StoredTensor
@@ -42,12 +42,12 @@ def tensor_over_storage(
     reach = sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True)) + 1 if count else 0
     if (strided.offset + reach) * width > length:
         raise FromScratchError(
-            f"{source.place}: tensor `{name[:200]}` {list(shape)} reaches out of its storage of {length:,} bytes",
+            f"{source.place}: tensor `{shown(name)}` {list(shape)} reaches out of its storage of {length:,} bytes",
             DAMAGED,
         )
     if count > max(length // width, REPEATED_VALUES_AT_MOST):
         raise FromScratchError(
-            f"{source.place}: tensor `{name[:200]}` {list(shape)} repeats a storage of {length:,} bytes",
+            f"{source.place}: tensor `{shown(name)}` {list(shape)} repeats a storage of {length:,} bytes",
             "save it again with `.contiguous()`",
         )
     offset = first + strided.offset * width

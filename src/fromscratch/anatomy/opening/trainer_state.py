@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from fromscratch.anatomy.opening.headers import shown
 from fromscratch.anatomy.tensors import StoredTensor
 from fromscratch.core.errors import FromScratchError
 
@@ -32,7 +33,7 @@ def model_alone(tensors: Mapping[KeyPath, StoredTensor], place: str) -> tuple[di
     for path, each in kept.items():
         name = ".".join(path)
         if name in named:
-            raise FromScratchError(f"{place}: two tensors are called `{name[:200]}`", "name the file of one model")
+            raise FromScratchError(f"{place}: two tensors are called `{shown(name)}`", "name the file of one model")
         named[name] = replace(each, name=name)
     if len(kept) == len(tensors):
         return named, ()

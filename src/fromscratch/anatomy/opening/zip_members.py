@@ -2,7 +2,7 @@
 
 import zipfile
 
-from fromscratch.anatomy.opening.headers import DAMAGED, check_spans
+from fromscratch.anatomy.opening.headers import DAMAGED, check_spans, shown
 from fromscratch.anatomy.opening.sources import ByteSource
 from fromscratch.core.errors import FromScratchError
 
@@ -22,11 +22,11 @@ def zip_members(source: ByteSource) -> dict[str, tuple[int, int]]:
         with zipfile.ZipFile(_Seekable(source)) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, OverflowError) as error:
-        raise FromScratchError(f"{source.place}: no whole zip archive ({str(error)[:200]})", DAMAGED) from None
+        raise FromScratchError(f"{source.place}: no whole zip archive ({shown(str(error))})", DAMAGED) from None
     members: dict[str, tuple[int, int]] = {}
     for each in entries:
         if each.filename in members:
-            raise FromScratchError(f"{source.place}: its member `{each.filename[:200]}` stands there twice", DAMAGED)
+            raise FromScratchError(f"{source.place}: its member `{shown(each.filename)}` stands there twice", DAMAGED)
         if each.compress_type == zipfile.ZIP_STORED and each.compress_size == each.file_size and not each.flag_bits & 1:
             members[each.filename] = _span(each, source)
     spans = ((first, first + count, name) for name, (first, count) in members.items())
@@ -38,7 +38,7 @@ def _span(entry: zipfile.ZipInfo, source: ByteSource) -> tuple[int, int]:
     local = source.read(entry.header_offset, LOCAL_HEADER_BYTES)
     if local[:4] != ZIP_MAGIC:
         raise FromScratchError(
-            f"{source.place}: its member `{entry.filename[:200]}` is not where it should be", DAMAGED
+            f"{source.place}: its member `{shown(entry.filename)}` is not where it should be", DAMAGED
         )
     lengths = int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")  # of name and extra
     return entry.header_offset + LOCAL_HEADER_BYTES + lengths, entry.file_size
