@@ -118,6 +118,8 @@ def plan_conversion(
     structure = find_structure(checkpoint)
     settings, vocabulary = read_settings(checkpoint, structure, overrides)
     refuse_what_target_has_not(settings, target, checkpoint.place)
+    if target != "native":  # a window that is left is as wide as the context
+        settings = settings.model_copy(update={"window_tokens": None})
     tokenizing = _tokenizing(checkpoint)
     remarks = [*_left_out(checkpoint, target), *(() if tokenizing else ("no tokenizer was found beside the weights",))]
     layout = _layout(checkpoint, structure)

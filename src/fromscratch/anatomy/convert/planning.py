@@ -71,8 +71,9 @@ def make_plan(checkpoint: Checkpoint, structure: Structure, decided: Decided, re
         dropped[sources.pop((Role.HEAD, None))[0].input] = SECOND_COPY
     names = target_names(decided.target, gguf_architecture(settings))
     repeated = _fit_to(names, decided, sources)
-    _check_shapes(checkpoint, sources, settings, decided.vocabulary)
-    made = _outputs(checkpoint, sources, names, decided)
+    laid: dict[Place, tuple[Piece, ...]] = {**sources, **_zero_biases(sources, decided)}
+    _check_shapes(checkpoint, laid, settings, decided)
+    made = _outputs(checkpoint, laid, names, decided)
     outputs = _in_files(checkpoint, made, decided)
     plan = Plan(checkpoint.place, checkpoint.format, decided.target, outputs, dropped, repeated, tuple(remarks))
     if decided.max_shard_bytes is None and decided.target in ("llama", "yi"):
@@ -157,18 +158,38 @@ def _fit_to(names: Names, decided: Decided, sources: dict[Place, tuple[Slice, ..
     return {}
 
 
+def _zero_biases(sources: Mapping[Place, tuple[Slice, ...]], decided: Decided) -> dict[Place, tuple[Zeros]]:
+    """Biases that the source has not and the target asks for: zeros change nothing.
+
+    Llama's config has one switch for the biases of all four maps of attention, where Qwen2 has three; ours has one for
+    these and the MLP's.
+    """
+    asked: tuple[Role, ...] = ()
+    if decided.settings.biases == "all":
+        asked = BIASED
+    elif decided.settings.biases == "query_key_value" and decided.target in ("llama", "yi"):
+        asked = (Role.ATTENTION_OUTPUT,)
+    return {
+        (role.bias, layer): (Zeros((sum(each.shape[0] for each in slices), 1)),)
+        for (role, layer), slices in sources.items()
+        if role in asked and (role.bias, layer) not in sources
+    }
+
+
 def _check_shapes(
-    checkpoint: Checkpoint, sources: Mapping[Place, Sequence[Slice]], settings: DecoderSettings, vocabulary: int
+    checkpoint: Checkpoint, sources: Mapping[Place, Sequence[Piece]], settings: DecoderSettings, decided: Decided
 ) -> None:
     """Refuse tensors that are missing, superfluous or of another shape than the settings ask for."""
-    expected = _shapes(settings, vocabulary)
+    expected = _shapes(settings, decided.vocabulary)
+    if settings.biases == "query_key_value" and decided.target in ("llama", "yi"):
+        expected |= {(Role.ATTENTION_OUTPUT_BIAS, layer): (settings.width,) for layer in range(settings.layers)}
     for place in [*expected, *sources]:
         slices = sources.get(place)
         found = [sum(each.shape[0] for each in slices), slices[0].shape[1]] if slices else "missing"
         needed = list(rows_and_columns(expected[place])) if place in expected else "no such tensor"
         if found != needed and not (place[0] == Role.HEAD and settings.head == "tied"):
             layer = "" if place[1] is None else f" of layer {place[1]}"
-            name = f", `{slices[0].input}`," if slices else ""
+            name = f", `{slices[0].input}`," if slices and isinstance(slices[0], Slice) else ""
             raise FromScratchError(
                 f"{checkpoint.place}: the {place[0].value.replace('_', ' ')}{layer}{name} is {found}, where its "
                 f"settings ask for {needed}",
@@ -207,10 +228,9 @@ BIASED = (Role.QUERY, Role.KEY, Role.VALUE, Role.ATTENTION_OUTPUT, Role.GATE, Ro
 
 
 def _outputs(
-    checkpoint: Checkpoint, sources: Mapping[Place, tuple[Slice, ...]], names: Names, decided: Decided
+    checkpoint: Checkpoint, sources: Mapping[Place, tuple[Piece, ...]], names: Names, decided: Decided
 ) -> list[Output]:
     """The outputs in the order of the source's disk."""
-    settings = decided.settings
     laid = _laid_out(sources, names, decided)
     made: list[Output] = []
     for (role, layer), pieces in laid.items():
@@ -221,27 +241,26 @@ def _outputs(
             pieces = tuple(each for other in kind for each in laid[other, layer])
             role = Role.QUERY_KEY_VALUE_BIAS if kind is QUERY_BIASES else Role.QUERY_KEY_VALUE
         made.append(_output(checkpoint, names.of_role[role].format(layer), pieces, decided))
-        if role == Role.QUERY_BIAS and decided.target in ("llama", "yi") and settings.biases == "query_key_value":
-            name = names.of_role[Role.ATTENTION_OUTPUT_BIAS].format(layer)
-            made.append(replace(made[-1], name=name, shape=(settings.width,), pieces=(Zeros((settings.width, 1)),)))
     return [*made, *_rotary_factors(decided)]
 
 
 def _laid_out(
-    sources: Mapping[Place, tuple[Slice, ...]], names: Names, decided: Decided
+    sources: Mapping[Place, tuple[Piece, ...]], names: Names, decided: Decided
 ) -> dict[Place, tuple[Piece, ...]]:
     """The slices of each role, with the numbers of a head in the order in which the target turns them."""
     if decided.settings.positions.kind != "rotary" or decided.layout == names.layout:
         return dict(sources)
     return {
-        (role, layer): tuple(_regrouped(each, decided.settings.key_width, names.layout) for each in slices)
+        (role, layer): tuple(_regrouped(each, decided.settings.key_width, names.layout) for each in pieces)
         if role in TURNED
-        else slices
-        for (role, layer), slices in sources.items()
+        else pieces
+        for (role, layer), pieces in sources.items()
     }
 
 
-def _regrouped(piece: Slice, head_width: int, layout: str) -> Slice:
+def _regrouped(piece: Piece, head_width: int, layout: str) -> Piece:
+    if not isinstance(piece, Slice):
+        return piece
     heads, half = piece.shape[0] // head_width, head_width // 2
     return replace(piece, regroup=(heads, 2, half) if layout == "interleaved" else (heads, half, 2))
 
@@ -249,14 +268,14 @@ def _regrouped(piece: Slice, head_width: int, layout: str) -> Slice:
 def _output(checkpoint: Checkpoint, name: str, pieces: tuple[Piece, ...], decided: Decided) -> Output:
     tensors = [checkpoint.tensors[piece.input] for piece in pieces if isinstance(piece, Slice)]
     rows, columns = sum(piece.shape[0] for piece in pieces), pieces[0].shape[1]
-    shape = (rows,) if len(tensors[0].shape) == 1 else (rows, columns)
-    return Output(name, WEIGHTS, shape, _kind(name, shape, tensors, decided), pieces)
+    shape = (rows,) if all(len(tensor.shape) == 1 for tensor in tensors) else (rows, columns)
+    stored = {tensor.kind for tensor in tensors or checkpoint.tensors.values()}
+    return Output(name, WEIGHTS, shape, _kind(name, shape, stored, decided), pieces)
 
 
-def _kind(name: str, shape: tuple[int, ...], tensors: Sequence[StoredTensor], decided: Decided) -> str:
+def _kind(name: str, shape: tuple[int, ...], stored: set[str], decided: Decided) -> str:
     """How one output is stored: as asked, or as it was, or in the nearest form that the target can hold."""
-    stored = {tensor.kind for tensor in tensors}
-    kept = stored.pop() if len(stored) == 1 else "F32"
+    kept = next(iter(stored)) if len(stored) == 1 else "F32"
     if decided.target != "gguf":
         floats = ("F32", "F16", "BF16", "F64") if decided.target == "litgpt" else tuple(WIDTHS)
         return decided.kind or (kept if kept in floats else "F32")
