@@ -16,22 +16,23 @@ from tests.anatomy.zoo import Zoo
 Place = Callable[[str], Path]
 
 
-@pytest.fixture
-def place(zoo: Zoo, tmp_path: Path) -> Place:
+@pytest.fixture(scope="module")
+def place(zoo: Zoo, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """Writes a model of the zoo, or what was made of one, as a file."""
 
+    folder = tmp_path_factory.mktemp("models")
+
     def write(name: str) -> Path:
-        path = tmp_path / f"{name}.safetensors"
+        path = folder / f"{name}.safetensors"
         save_file(zoo.models[name] if name in zoo.models else zoo.derived(name).arrays, path)
         return path
 
     return write
 
 
-@pytest.fixture
-def fingerprints(place: Place, tmp_path: Path) -> Path:
-    folder = tmp_path / "fingerprints"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def fingerprints(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fingerprints")
     for name in ("other_seed", "tuned_on_poems", "same_seed", "base", "tuned"):
         write_fingerprint(place(name), folder / f"{name}.fingerprint")
     return folder

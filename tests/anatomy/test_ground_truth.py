@@ -6,8 +6,10 @@ from functools import cache
 import pytest
 
 from fromscratch.anatomy.relation.compare import compare_weights
+from fromscratch.anatomy.relation.fingerprint import Fingerprint, fingerprint
 from fromscratch.anatomy.relation.judgement import Relation, WeightVerdict
 from fromscratch.anatomy.structure.find import find_structure
+from fromscratch.anatomy.structure.match import match_names
 from fromscratch.anatomy.structure.roles import Role, Structure
 from tests.anatomy.trained import MODELS
 from tests.anatomy.zoo import DERIVED, Derived, Zoo
@@ -57,8 +59,18 @@ def test_every_tensor_is_found_in_its_role(zoo: Zoo, name: str, blind: bool) -> 
     found = {each: (part.role, part.layer) for each, part in structure.parts.items()}
     scales = {each for each in found if each.endswith(".SCB")}
     truth = {each: true_part(derived.names.get(each, each)) for each in derived.arrays if each not in scales}
-    assert {each: found[each] for each in truth} == truth
+    assert {each: found[each][0] for each in truth} == {each: role for each, (role, _) in truth.items()}
     assert all(found[each][0] == Role.UNKNOWN for each in scales)
+    # Without names the order of layers is a weak statistic, but what belongs to one layer is found together.
+    layers = {(found[each][1], layer) for each, (_, layer) in truth.items()}
+    assert (
+        len(layers)
+        == structure.layers + 1
+        == len({layer for layer, _ in layers})
+        == len({layer for _, layer in layers})
+    )
+    if not blind and not derived.names:
+        assert all(layer == was for layer, was in layers)
 
 
 @pytest.mark.parametrize("blind", [False, True], ids=["by_name", "blind"])
@@ -89,6 +101,27 @@ def test_the_names_are_given_back(zoo: Zoo, name: str) -> None:
     assert {here: verdict.names[here] for here in truth} == truth
 
 
+@pytest.mark.parametrize("name", DERIVED)
+def test_the_architecture_is_called_what_it_is(zoo: Zoo, name: str) -> None:
+    derived, structure, _ = judged(zoo, name)
+    verdict = match_names(find_structure(zoo.checkpoint(derived.parents[0])), structure)
+    assert verdict.verdict == derived.architecture
+    if name in ("renamed_as_in_the_affair", "tuned_renamed_halved"):
+        assert verdict.renames == {was: here for here, was in derived.rename.items() if was != here}
+
+
+@pytest.mark.parametrize("name", MERGES)
+def test_parents_and_shares_of_a_merge_are_found(zoo: Zoo, name: str) -> None:
+    derived = zoo.derived(name)
+    first, second = (printed(zoo, parent) for parent in derived.parents)
+    child = fingerprint(derived.checkpoint, find_structure(derived.checkpoint))
+    verdict = compare_weights(first, child, others=[second])
+    assert verdict.relation == derived.weights
+    assert [share.weight for share in verdict.parents] == pytest.approx(derived.shares, abs=0.01)
+    stranger = compare_weights(first, child, others=[printed(zoo, "other_seed")])
+    assert stranger.relation != Relation.MERGED and stranger.relation.is_lineage
+
+
 @pytest.mark.parametrize("name", INDEPENDENT)
 @pytest.mark.parametrize("blind", [False, True], ids=["by_name", "blind"])
 def test_models_that_share_nothing_are_independent(zoo: Zoo, name: str, blind: bool) -> None:
@@ -114,3 +147,9 @@ def compared(zoo: Zoo, a: str, b: str, blind: bool = False) -> WeightVerdict:
     one, other = zoo.checkpoint(a), zoo.checkpoint(b)
     structures = (find_structure(each, blind) for each in (one, other))
     return compare_weights(one, other, a_structure=next(structures), b_structure=next(structures))
+
+
+@cache
+def printed(zoo: Zoo, name: str) -> Fingerprint:
+    checkpoint = zoo.checkpoint(name)
+    return fingerprint(checkpoint, find_structure(checkpoint))

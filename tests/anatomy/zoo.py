@@ -17,7 +17,7 @@ from fromscratch.anatomy.tensors import Checkpoint, StoredTensor, checkpoint_of_
 from fromscratch.model.llama_names import llama_config
 from fromscratch.model.settings import DecoderSettings
 from tests.anatomy.blocks import through_blocks
-from tests.anatomy.trained import MODELS, SHAPE, VOCABULARY, Arrays, trained_models
+from tests.anatomy.trained import MODELS, NARROW, SHAPE, VOCABULARY, Arrays, trained_models
 
 __all__ = ["DERIVED", "Derived", "Zoo", "make_zoo"]
 
@@ -212,19 +212,19 @@ def _with_more_tokens(arrays: Arrays, more_VD: NDArray[np.float32]) -> Derived:
         for name, each in arrays.items()
     }
     config = config_of(SHAPE, VOCABULARY + len(more_VD))
-    return Derived(made, ("base",), TRANSFORMED, transforms=frozenset({"vocabulary padded"}), config=config)
+    return Derived(made, ("base",), TRANSFORMED, "contained", frozenset({"vocabulary padded"}), config=config)
 
 
 def head_stored_again(models: Models, _random: Random) -> Derived:
     """A tied model untied: the head is a copy of the embedding."""
     arrays = {**models["narrow"], "lm_head.weight": models["narrow"]["model.embed_tokens.weight"].copy()}
-    return Derived(arrays, ("narrow",), TRANSFORMED, transforms=frozenset({"untied"}))
+    return Derived(arrays, ("narrow",), TRANSFORMED, transforms=frozenset({"untied"}), config=config_of(NARROW))
 
 
 def head_left_out(models: Models, _random: Random) -> Derived:
     """An untied model tied: the head it had is gone."""
     arrays = {name: each for name, each in models["base"].items() if name != "lm_head.weight"}
-    return Derived(arrays, ("base",), TRANSFORMED, transforms=frozenset({"tied"}))
+    return Derived(arrays, ("base",), TRANSFORMED, "different", frozenset({"tied"}))
 
 
 # ---- Precision
@@ -270,7 +270,8 @@ def int8_with_scales(models: Models, _random: Random) -> Derived:
         reach = np.abs(each).max(1)
         arrays[name] = np.round(each / reach[:, None] * 127).astype(np.int8)
         arrays[name.replace(".weight", ".SCB")] = reach
-    return Derived(arrays, ("base",), "quantised")
+    # What the tensors beside them are for is not known, so that the architecture is not called the same.
+    return Derived(arrays, ("base",), "quantised", "undecided")
 
 
 # ---- Trained further, and merged
@@ -324,7 +325,7 @@ def _single(arrays: Mapping[str, NDArray[Any]]) -> Arrays:
 def depth_up_scaled(models: Models, _random: Random) -> Derived:
     """The middle layers twice, as in Yi-9B and SOLAR (arXiv 2312.15166)."""
     arrays, layers = stack(models["base"], (0, 1, 2, 1, 2, 3))
-    return Derived(arrays, ("base",), "layers reused", "different", layer_map=layers)
+    return Derived(arrays, ("base",), "layers reused", "contained", layer_map=layers)
 
 
 def stack(arrays: Arrays, layers: tuple[int, ...]) -> tuple[Arrays, tuple[int, ...]]:
@@ -339,12 +340,12 @@ def stack(arrays: Arrays, layers: tuple[int, ...]) -> tuple[Arrays, tuple[int, .
 
 def pruned_in_depth(models: Models, _random: Random) -> Derived:
     arrays, layers = stack(models["base"], (0, 1, 3))
-    return Derived(arrays, ("base",), "pruned", "different", layer_map=layers)
+    return Derived(arrays, ("base",), "pruned", "contained", layer_map=layers)
 
 
 def pruned_units(models: Models, _random: Random) -> Derived:
     arrays, units = prune_units(models["base"])
-    return Derived(arrays, ("base",), "pruned", "different", unit_maps=units)
+    return Derived(arrays, ("base",), "pruned", "contained", unit_maps=units)
 
 
 def prune_units(arrays: Arrays, keep: int = 120) -> tuple[Arrays, tuple[tuple[int, ...], ...]]:
@@ -377,7 +378,7 @@ def tuned_pruned_quantised(models: Models, _random: Random) -> Derived:
     arrays = {name: through_blocks(each, "Q8_0") if MATRIX.search(name) else each for name, each in arrays.items()}
     kinds = {name: "Q8_0" for name in arrays if MATRIX.search(name)}
     return Derived(
-        arrays, ("base",), "pruned", "different", frozenset({"quantised", "fine-tuned"}), unit_maps=units, kinds=kinds
+        arrays, ("base",), "pruned", "contained", frozenset({"quantised", "fine-tuned"}), unit_maps=units, kinds=kinds
     )
 
 
@@ -402,7 +403,7 @@ def stacked_tuned_halved(models: Models, _random: Random) -> Derived:
     arrays = {name: each.astype(np.float16).astype(np.float32) for name, each in arrays.items()}
     kinds = dict.fromkeys(arrays, "F16")
     transforms = frozenset({"fine-tuned"})
-    return Derived(arrays, ("base",), "layers reused", "different", transforms, layer_map=layers, kinds=kinds)
+    return Derived(arrays, ("base",), "layers reused", "contained", transforms, layer_map=layers, kinds=kinds)
 
 
 def _by_name(makers: Iterable[Callable[[Models, Random], Derived]]) -> dict[str, Callable[[Models, Random], Derived]]:
