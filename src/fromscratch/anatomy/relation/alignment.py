@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fromscratch.anatomy.relation.fingerprint import Fingerprint
-from fromscratch.anatomy.relation.sampling import Places
+from fromscratch.anatomy.relation.fingerprint import Fingerprint, SlotPrint
+from fromscratch.anatomy.relation.judgement import Test
+from fromscratch.anatomy.relation.sampling import Places, Sample, kept
 from fromscratch.anatomy.relation.signals import LayerHits, layer_hits, layer_test, width_features, width_test
 from fromscratch.anatomy.relation.slots import Slot, axes_of
 from fromscratch.anatomy.relation.statistics import nearest
@@ -26,6 +27,8 @@ ALIKE = 0.5
 """Least cosine at which a unit that was looked for among all others counts as found."""
 FOUND_SHARE = 0.8
 """Least share of units that must be found, one to one, for a recovered order to be believed."""
+UNITS_ASKED = 64
+"""Of each layer, when layers are matched whose units may be in any order."""
 CLEAR = -9.0
 """log10 p below which the numbering of units is taken to be the same."""
 
@@ -44,6 +47,7 @@ class Alignment:
     hits: LayerHits | None = None
     anchored: bool = False
     """Whether the residual streams could be matched at all."""
+    width_test: Test | None = None
 
     def origin(self, slot: Slot) -> Slot:
         """The slot of a that stands in this one's place."""
@@ -57,7 +61,8 @@ def is_identity(places: Places | None) -> bool:
 
 def align(a: Fingerprint, b: Fingerprint) -> Alignment:
     """Match the stream, then layers, then units and heads within layers; each only as far as it is needed."""
-    width, anchored = _width(a, b)
+    test = width_test(a, b)
+    width, anchored = _width(a, b, test)
     hits = layer_hits(a, b) if is_identity(width) else None
     layers = _layers_by_hits(hits) if hits is not None else None
     if layers is None:
@@ -77,12 +82,12 @@ def align(a: Fingerprint, b: Fingerprint) -> Alignment:
         else {}
     )
     units = {j: each for j, each in units.items() if not is_identity(each)}
-    return Alignment(layers, None if is_identity(width) else width, units, rows, hits, anchored)
+    return Alignment(layers, None if is_identity(width) else width, units, rows, hits, anchored, test)
 
 
-def _width(a: Fingerprint, b: Fingerprint) -> tuple[Places | None, bool]:
+def _width(a: Fingerprint, b: Fingerprint, test: Test) -> tuple[Places | None, bool]:
     """The dimension of a's stream for each of b's (None: the same), and whether they were matched."""
-    if width_test(a, b).log10_p < CLEAR:
+    if test.log10_p < CLEAR:
         one, other = width_features(a, b)
         return (None if len(one) == len(other) else np.arange(len(other))), len(one) >= len(other)
     one, other = width_features(a, b)
@@ -109,9 +114,13 @@ def _layers_by_hits(found: LayerHits) -> dict[int, int] | None:
     return sure if sure and len(sure) >= 0.5 * found.hits.shape[1] else None
 
 
+def _tall(each: SlotPrint) -> Sample:
+    return each.every_row or each.sample
+
+
 def _unit_rows(print_: Fingerprint, layer: int, columns: Places | None = None) -> tuple[Values, Places]:
     """Gates and ups of a layer side by side: [units, columns], and which units they are."""
-    samples = [print_.slots[Slot(role, layer)].sample for role in UNITS if Slot(role, layer) in print_.slots]
+    samples = [_tall(print_.slots[Slot(role, layer)]) for role in UNITS if Slot(role, layer) in print_.slots]
     if not samples:
         return np.zeros((0, 0), np.float32), np.zeros(0, np.int64)
     chosen = samples[0].columns if columns is None else columns
@@ -120,7 +129,7 @@ def _unit_rows(print_: Fingerprint, layer: int, columns: Places | None = None) -
 
 def _pair_of_units(a: Fingerprint, b: Fingerprint, width: Places | None, i: int, j: int) -> tuple[Values, Values]:
     """Unit rows of both layers over the columns that both samples hold once b's are led back to a's."""
-    ours = [each.slots[Slot(Role.UP, layer)].sample for each, layer in ((a, i), (b, j))]
+    ours = [_tall(each.slots[Slot(Role.UP, layer)]) for each, layer in ((a, i), (b, j))]
     columns_a, columns_b = _meeting(ours[0].columns, ours[1].columns, width)
     return _unit_rows(a, i, columns_a)[0], _unit_rows(b, j, columns_b)[0]
 
@@ -140,7 +149,8 @@ def _layers_by_units(a: Fingerprint, b: Fingerprint, width: Places | None) -> di
         for i in range(a.layers):
             if Slot(Role.UP, i) in a.slots and Slot(Role.UP, j) in b.slots:
                 one, other = _pair_of_units(a, b, width, i, j)
-                likeness[i] = float(_greatest_cosines(other, one).mean()) if one.size and other.size else 0.0
+                asked = other[kept(len(other), UNITS_ASKED)]
+                likeness[i] = float(_greatest_cosines(asked, one).mean()) if one.size and asked.size else 0.0
         if max(likeness, default=0.0) > ALIKE:
             found[j] = int(np.argmax(likeness))
     return found
@@ -153,8 +163,7 @@ def _greatest_cosines(rows: Values, among: Values) -> Values:
 
 def _units(a: Fingerprint, b: Fingerprint, width: Places | None, i: int, j: int) -> Places | None:
     """The unit of a's layer i for each unit of b's layer j."""
-    held_a, held_b = (each.slots[Slot(Role.UP, layer)] for each, layer in ((a, i), (b, j)))
-    if len(held_a.sample.rows) < held_a.shape[0] or len(held_b.sample.rows) < held_b.shape[0]:
+    if a.slots[Slot(Role.UP, i)].every_row is None or b.slots[Slot(Role.UP, j)].every_row is None:
         return None  # only some units were kept: their order cannot be told
     return _one_to_one(*_pair_of_units(a, b, width, i, j))
 
@@ -168,13 +177,13 @@ def _head_rows(
     origin, head_width = Slot(slot.role, layers[slot.layer]), b.heads.width
     if origin not in a.slots or not head_width or head_width % 2 or a.heads.width != head_width:
         return None
-    one, other = a.slots[origin], b.slots[slot]
-    if len(one.sample.rows) < one.shape[0] or len(other.sample.rows) < other.shape[0]:
+    one, other = a.slots[origin].every_row, b.slots[slot].every_row
+    if one is None or other is None:
         return None
-    columns_a, columns_b = _meeting(one.sample.columns, other.sample.columns, width)
-    heads_a = one.sample.at(one.sample.rows, columns_a).reshape(one.shape[0] // head_width, head_width, -1)
-    heads_b = other.sample.at(other.sample.rows, columns_b).reshape(
-        len(other.sample.rows) // head_width, head_width, -1
+    columns_a, columns_b = _meeting(one.columns, other.columns, width)
+    heads_a, heads_b = (
+        sample.at(sample.rows, columns).reshape(len(sample.rows) // head_width, head_width, -1)
+        for sample, columns in ((one, columns_a), (other, columns_b))
     )
     layouts = [np.arange(head_width)]
     if slot.role != Role.VALUE:
@@ -203,9 +212,14 @@ def aligned(a: Fingerprint, b: Fingerprint, how: Alignment, slot: Slot) -> tuple
         columns is None and one.shape[1] != other.shape[1]
     ):
         return None
-    rows_a, rows_b = _meeting(one.sample.rows, other.sample.rows, rows)
-    columns_a, columns_b = _meeting(one.sample.columns, other.sample.columns, columns)
-    return one.sample.at(rows_a, columns_a), other.sample.at(rows_b, columns_b)
+    best = np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32)
+    for held_a, held_b in ((one.sample, other.sample), (one.tall, other.tall)):
+        if held_a is not None and held_b is not None:
+            rows_a, rows_b = _meeting(held_a.rows, held_b.rows, rows)
+            columns_a, columns_b = _meeting(held_a.columns, held_b.columns, columns)
+            if len(rows_a) * len(columns_a) > best[0].size:
+                best = held_a.at(rows_a, columns_a), held_b.at(rows_b, columns_b)
+    return best
 
 
 def axis_origins(how: Alignment, slot: Slot, b: Fingerprint) -> tuple[Places | None, Places | None]:

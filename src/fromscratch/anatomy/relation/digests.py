@@ -135,9 +135,19 @@ class Digest:
     """Of the rows in no order: equal where rows were only permuted."""
     column_set: tuple[int, int, int]
     rows: NDArray[np.uint32]
-    """[3, R] one digest per row."""
+    """[P, R] a digest per row at each of P precisions: all three, or bfloat16 alone, as large models are saved."""
     columns: NDArray[np.uint32]
-    """[3, C]"""
+    """[P, C]"""
+
+    def along(self, axis: int, precision: int) -> NDArray[np.uint32]:
+        """Of rows (axis 0) or columns (1), at this precision or, where it is not held, at bfloat16."""
+        held = self.columns if axis else self.rows
+        found: NDArray[np.uint32] = held[precision if len(held) == len(PRECISIONS) else 0]
+        return found
+
+    def rounded(self, precision: int) -> bool:
+        """Whether all numbers are numbers of this precision."""
+        return self.whole[precision] == self.whole[NATIVE]
 
 
 class Digester:

@@ -52,7 +52,7 @@ def gather(
     """Tests first; only where they say that a and b are related is it asked how."""
     pairs = {slot: pair for slot in b.slots if (pair := aligned(a, b, how, slot)) is not None and pair[0].size}
     hits = how.hits or layer_hits(a, b)
-    tests = (width_test(a, b), unit_test(hits, dict(how.layers)))
+    tests = (how.width_test or width_test(a, b), unit_test(hits, dict(how.layers)))
     distances = tuple(_distance(a, b, how, slot, pair) for slot, pair in pairs.items())
     layers = tuple(_layer(how, hits, pairs, j) for j in range(b.layers))
     recovered = how.anchored and not is_identity(how.width)
@@ -107,16 +107,23 @@ def _relation(
     tuned = [slot for slot in rest if relative(*pairs[slot]) > 2 * _rounding(a, b, how, slot)]
     if not tuned and grids and min(grid.within for grid in grids.values()) >= ROUNDING_ALONE:
         return None, steps, "one is a quantisation of the other; a tuning smaller than its steps would not show", []
-    matrices = [slot for slot in tuned if min(pairs[slot][0].shape) > 1]
-    ranks = {
-        slot: rank_of_change(*pairs[slot], (a.slots[how.origin(slot)].kind, b.slots[slot].kind)) for slot in matrices
-    }
-    if ranks and not grids and all(ranks.values()) and len(matrices) == len(tuned):
-        worst = max(rank for rank in ranks.values() if rank)
-        names = tuple(sorted(b.slots[slot].tensor for slot in ranks))
-        steps.append(Step(Relation.LOW_RANK, f"the change of {len(names)} tensors has rank {worst} at most", names))
-        return None, steps, f"b is a with an update of rank {worst} at most", []
+    rank = None if grids else _rank(a, b, pairs, how, tuned)
+    if rank is not None:
+        names = tuple(sorted(b.slots[slot].tensor for slot in tuned))
+        steps.append(Step(Relation.LOW_RANK, f"the changes of {len(names)} tensors have rank {rank} at most", names))
+        return None, steps, f"one is the other with an update of rank {rank} at most", []
     return _by_kinship(pairs, how, start, steps)
+
+
+def _rank(a: Fingerprint, b: Fingerprint, pairs: Pairs, how: Alignment, tuned: list[Slot]) -> int | None:
+    """The greatest rank of all changes, or None as soon as one has no low rank."""
+    ranks = []
+    for slot in sorted(tuned, key=lambda slot: min(pairs[slot][0].shape)):
+        rank = rank_of_change(*pairs[slot], (a.slots[how.origin(slot)].kind, b.slots[slot].kind))
+        if rank is None:
+            return None
+        ranks.append(rank)
+    return max(ranks, default=None)
 
 
 def _grid(pair: tuple[Values, Values]) -> Lattice | None:

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fromscratch.anatomy.relation.digests import NATIVE, PRECISIONS
+from fromscratch.anatomy.relation.digests import BFLOAT16, NATIVE, PRECISIONS
 from fromscratch.anatomy.relation.fingerprint import Fingerprint, SlotPrint
 from fromscratch.anatomy.relation.sampling import Places
 from fromscratch.anatomy.relation.slots import Slot
 from fromscratch.anatomy.structure.roles import Role
 
 __all__ = ["Origin", "layer_of_origin", "matched", "origins", "ties"]
+
+GLANCE = 8  # rows that are looked up before all are
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,12 @@ def origins(a: Fingerprint, b: Fingerprint) -> dict[Slot, Origin]:
 
 def _rounded_alike(a: SlotPrint, b: SlotPrint, precision: int) -> bool:
     """Whether one of the two holds nothing but numbers of this precision, so that equal digests mean a cast."""
-    return any(each.digest.whole[precision] == each.digest.whole[NATIVE] for each in (a, b))
+    return a.digest.rounded(precision) or b.digest.rounded(precision)
+
+
+def _held_alike(a: SlotPrint, b: SlotPrint, precision: int) -> int:
+    """The precision at which digests of rows can be compared: bfloat16 where one of the two holds no other."""
+    return precision if len(a.digest.rows) == len(b.digest.rows) == len(PRECISIONS) else BFLOAT16
 
 
 def _whole(a: Fingerprint, slot: Slot, b: SlotPrint, holders: list[dict[str, list[Slot]]]) -> Origin | None:
@@ -103,27 +110,31 @@ def _parts(a: Fingerprint, slot: Slot, b: SlotPrint) -> Origin | None:
 def _permuted(place: Slot, a: SlotPrint, b: SlotPrint) -> Origin | None:
     for precision in range(len(PRECISIONS)):
         if a.shape == b.shape and _rounded_alike(a, b, precision):
+            at = _held_alike(a, b, precision)
             if a.digest.row_set[precision] == b.digest.row_set[precision]:
-                return Origin(place, precision, rows=matched(a.digest.rows[precision], b.digest.rows[precision]))
+                return Origin(place, precision, rows=matched(a.digest.along(0, at), b.digest.along(0, at)))
             if a.digest.column_set[precision] == b.digest.column_set[precision]:
-                columns = matched(a.digest.columns[precision], b.digest.columns[precision])
-                return Origin(place, precision, columns=columns)
+                return Origin(place, precision, columns=matched(a.digest.along(1, at), b.digest.along(1, at)))
     return None
 
 
 def _cut(slot: Slot, place: Slot, a: SlotPrint, b: SlotPrint) -> Origin | None:
     """Rows or columns of b that are all rows or columns of a; of tokens, all that a has may be some of b's."""
     for precision in range(len(PRECISIONS)):
+        at = _held_alike(a, b, precision)
+        if at != precision or not _rounded_alike(a, b, precision):
+            continue
         for axis, name in enumerate(("rows", "columns")):
             if a.shape[1 - axis] != b.shape[1 - axis] or a.shape[axis] == b.shape[axis] or a.shape[1 - axis] == 1:
                 continue
-            one, other = getattr(a.digest, name), getattr(b.digest, name)
-            if not any(np.array_equal(each[precision], each[NATIVE]) for each in (one, other)):
+            one, other = a.digest.along(axis, at), b.digest.along(axis, at)
+            if not np.isin(other[:GLANCE], one).any():
                 continue
-            found = matched(one[precision], other[precision])
+            found = matched(one, other)
             tokens = slot.role in (Role.EMBEDDING, Role.HEAD) and axis == 0
-            if (found >= 0).all() or (tokens and (found >= 0).sum() == len(one[precision])):
-                return Origin(place, precision, **{name: found})
+            if (found >= 0).all() or (tokens and (found >= 0).sum() == len(one)):
+                both = a.digest.rounded(precision) and b.digest.rounded(precision)
+                return Origin(place, NATIVE if both else precision, **{name: found})
     return None
 
 

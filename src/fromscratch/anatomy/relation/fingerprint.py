@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fromscratch.anatomy.relation.digests import NATIVE, Digest, Digester
-from fromscratch.anatomy.relation.sampling import Sample, sample_places
+from fromscratch.anatomy.relation.sampling import Places, Sample, kept_columns, sample_places
 from fromscratch.anatomy.relation.slots import Slot, Source, sources_of
 from fromscratch.anatomy.structure.roles import Role, Structure
 from fromscratch.anatomy.tensors import Checkpoint, StoredTensor
@@ -18,10 +18,13 @@ from fromscratch.anatomy.tensors import Checkpoint, StoredTensor
 __all__ = ["Fingerprint", "Heads", "SlotPrint", "fingerprint", "raw_blocks"]
 
 BLOCK_BYTES = 8 << 20
-SAMPLE_CELLS = 6 << 20  # of all layers together; at 34B, 16384 for each matrix is the least that tells
-CELLS_AT_LEAST = 1 << 14
-EMBEDDING_CELLS = 2 << 20
 READERS = 2
+
+WORKING_CELLS = 32 << 20  # numbers of all matrices together
+CELLS_AT_LEAST, CELLS_AT_MOST = 1 << 14, 1 << 18  # of each matrix
+EMBEDDING_CELLS = 1 << 21
+TALL_CELLS, TALL_COLUMNS = 200 << 20, 256
+TALL = (Role.GATE, Role.UP, Role.QUERY, Role.KEY, Role.VALUE)  # whose rows are what permutations move
 
 RAW: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 
@@ -41,6 +44,13 @@ class SlotPrint:
     """First and last row in a fused tensor; None where the slot is the whole tensor."""
     digest: Digest
     sample: Sample
+    tall: Sample | None = None
+    """Every row, in few columns; where the sample itself has every row, and in files, there is none."""
+
+    @property
+    def every_row(self) -> Sample | None:
+        """A sample with all rows, or None."""
+        return self.tall or (self.sample if len(self.sample.rows) == self.shape[0] else None)
 
 
 @dataclass(frozen=True)
@@ -77,11 +87,17 @@ def fingerprint(checkpoint: Checkpoint, structure: Structure) -> Fingerprint:
     by_tensor: dict[str, list[Source]] = {}
     for source in sources:
         by_tensor.setdefault(source.tensor, []).append(source)
-    cells = max(CELLS_AT_LEAST, SAMPLE_CELLS // max(1, len(sources)))
+    budget = Budget(
+        min(CELLS_AT_MOST, max(CELLS_AT_LEAST, WORKING_CELLS // max(1, len(sources)))),
+        min(
+            TALL_COLUMNS,
+            TALL_CELLS // max(1, sum(_rows(checkpoint, each) for each in sources if each.slot.role in TALL)),
+        ),
+    )
     order = sorted(by_tensor, key=lambda name: (checkpoint.tensors[name].file, checkpoint.tensors[name].offset))
     tensors = {name: _scaled(checkpoint, name) for name in order}
     with ThreadPoolExecutor(READERS) as readers:
-        prints = readers.map(lambda name: _prints(tensors[name], by_tensor[name], cells), order)
+        prints = readers.map(lambda name: _prints(tensors[name], by_tensor[name], budget), order)
         slots = {slot: each for found in prints for slot, each in found}
     heads = Heads(structure.query_heads, structure.kv_heads, structure.head_width)
     return Fingerprint(checkpoint.place, slots, heads, structure.layers)
@@ -122,18 +138,59 @@ def raw_blocks(tensor: StoredTensor) -> Iterable[tuple[int, NDArray[np.generic]]
         yield first * per_index, decoded.astype(np.float32).reshape(-1, columns)
 
 
-class _Gatherer:
-    """Digest and sample of one slot while its tensor passes."""
+def _rows(checkpoint: Checkpoint, source: Source) -> int:
+    shape = checkpoint.tensors[source.tensor].shape
+    return len(source.rows) if source.rows is not None else int(shape[-1] if source.transposed else np.prod(shape[:-1]))
 
-    def __init__(self, source: Source, stored: tuple[int, int], cells: int) -> None:
+
+@dataclass(frozen=True)
+class Budget:
+    """How much of each matrix is kept in memory."""
+
+    cells: int
+    tall_columns: int
+
+
+class _Picked:
+    """Numbers at chosen places, picked while a matrix passes."""
+
+    def __init__(self, rows: Places, columns: Places) -> None:
+        self.places = rows, columns
+        self.values: NDArray[np.generic] | None = None
+
+    def take(self, at: int, block: NDArray[np.generic], *, transposed: bool) -> None:
+        """Stored rows from ``at`` on."""
+        if self.values is None:
+            self.values = np.zeros([len(each) for each in self.places], block.dtype)
+        along, across = self.places[::-1] if transposed else self.places
+        low, high = np.searchsorted(along, (at, at + len(block)))
+        if low < high:
+            found = block[np.ix_(along[low:high] - at, across)]
+            if transposed:
+                self.values[:, low:high] = found.T
+            else:
+                self.values[low:high] = found
+
+    def sample(self) -> Sample:
+        """What was picked."""
+        assert self.values is not None
+        return Sample(*self.places, self.values)
+
+
+class _Gatherer:
+    """Digest and samples of one slot while its tensor passes."""
+
+    def __init__(self, source: Source, stored: tuple[int, int], budget: Budget) -> None:
         self.source = source
         rows, columns = stored[::-1] if source.transposed else stored
         self.rows = source.rows
         self.shape = rows if self.rows is None else len(self.rows), columns
         tokens = source.slot.role in (Role.EMBEDDING, Role.HEAD)
-        self.places = sample_places(*self.shape, EMBEDDING_CELLS if tokens else cells, every_column=tokens)
+        cells = EMBEDDING_CELLS if tokens else budget.cells
+        self.picked = [_Picked(*sample_places(*self.shape, cells, every_column=tokens))]
+        if source.slot.role in TALL and len(self.picked[0].places[0]) < self.shape[0]:
+            self.picked.append(_Picked(np.arange(self.shape[0]), kept_columns(columns, budget.tall_columns)))
         self.digester = Digester(*self.shape)
-        self.values: NDArray[np.generic] | None = None
 
     def take(self, first: int, block: NDArray[np.generic]) -> None:
         """A block of rows of the stored tensor."""
@@ -146,46 +203,34 @@ class _Gatherer:
                 return
             block, at = block[self.rows[inside] - first], int(np.flatnonzero(inside)[0])
         self.digester.add(block, at, transposed=self.source.transposed)
-        self._keep(at, block)
-
-    def _keep(self, at: int, block: NDArray[np.generic]) -> None:
-        if self.values is None:
-            self.values = np.zeros([len(each) for each in self.places], block.dtype)
-        along, across = self.places[::-1] if self.source.transposed else self.places
-        low, high = np.searchsorted(along, (at, at + len(block)))
-        if low < high:
-            found = block[np.ix_(along[low:high] - at, across)]
-            if self.source.transposed:
-                self.values[:, low:high] = found.T
-            else:
-                self.values[low:high] = found
+        for each in self.picked:
+            each.take(at, block, transposed=self.source.transposed)
 
     def print(self, tensor: StoredTensor) -> SlotPrint:
         rows = None if self.rows is None else (int(self.rows[0]), int(self.rows[-1]))
-        assert self.values is not None
-        sample = Sample(*self.places, self.values)
+        samples = [each.sample() for each in self.picked]
         kind, transposed = tensor.kind, self.source.transposed
-        return SlotPrint(tensor.name, kind, self.shape, transposed, rows, self.digester.digest(), sample)
+        return SlotPrint(tensor.name, kind, self.shape, transposed, rows, self.digester.digest(), *samples)
 
 
-def _prints(tensor: StoredTensor, sources: list[Source], cells: int) -> list[tuple[Slot, SlotPrint]]:
+def _prints(tensor: StoredTensor, sources: list[Source], budget: Budget) -> list[tuple[Slot, SlotPrint]]:
     columns = tensor.shape[-1] if tensor.shape else 1
     stored = (int(np.prod(tensor.shape[:-1])) if len(tensor.shape) > 1 else 1, columns)
     if len(tensor.shape) < 2 and sources[0].rows is not None:  # a fused bias: its rows are numbers
-        return _bias_prints(tensor, sources, cells)
-    gatherers = [_Gatherer(source, stored, cells) for source in sources]
+        return _bias_prints(tensor, sources, budget)
+    gatherers = [_Gatherer(source, stored, budget) for source in sources]
     for first, block in raw_blocks(tensor):
         for gatherer in gatherers:
             gatherer.take(first, block)
     return [(each.source.slot, each.print(tensor)) for each in gatherers]
 
 
-def _bias_prints(tensor: StoredTensor, sources: list[Source], cells: int) -> list[tuple[Slot, SlotPrint]]:
+def _bias_prints(tensor: StoredTensor, sources: list[Source], budget: Budget) -> list[tuple[Slot, SlotPrint]]:
     ((_, whole),) = raw_blocks(tensor)
     found = []
     for source in sources:
         assert source.rows is not None
-        gatherer = _Gatherer(Source(source.slot, source.tensor, False, None), (1, len(source.rows)), cells)
+        gatherer = _Gatherer(Source(source.slot, source.tensor, False, None), (1, len(source.rows)), budget)
         gatherer.take(0, whole[:, source.rows])
         found.append((source.slot, gatherer.print(tensor)))
     return found

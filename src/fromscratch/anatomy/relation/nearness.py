@@ -16,6 +16,7 @@ LEVELS_AT_MOST = 300
 GRID_TOLERANCE = 0.05  # of a step
 BLOCKS_AT_LEAST = 0.9
 BLOCKS_TRIED = 128
+RANK_ROWS = 512  # and columns: a rank of up to 128 shows
 ROUNDING = {"F32": 2.0**-24, "F16": 2.0**-11, "BF16": 2.0**-8}  # greatest relative error of rounding to nearest
 
 
@@ -61,7 +62,7 @@ def lattice(a_RC: Values, b_RC: Values, block: int = 32) -> Lattice | None:
         return None
     levels = np.ptp(b if on_grid[1] else a, axis=1) / np.maximum(steps.max(0), 1e-30)
     within = np.abs(b - a) <= 1.02 * steps.sum(0)[:, None]
-    return Lattice(*on_grid, int(np.median(levels)), float(within.mean()))
+    return Lattice(on_grid[0], on_grid[1], int(np.median(levels)), float(within.mean()))
 
 
 def _steps(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -91,6 +92,7 @@ def rank_of_change(a_RC: Values, b_RC: Values, kinds: tuple[str, str]) -> int | 
 
     A part of the rows and columns of a matrix of low rank has that rank too, as long as it is smaller than the part.
     """
+    a_RC, b_RC = a_RC[:RANK_ROWS, :RANK_ROWS], b_RC[:RANK_ROWS, :RANK_ROWS]
     change = b_RC.astype(np.float64) - a_RC
     smallest = min(change.shape)
     if smallest < 8 or not change.any():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fromscratch.anatomy.relation.digests import mixed
 
-__all__ = ["BLOCK", "Places", "Sample", "common", "kept", "sample_places"]
+__all__ = ["BLOCK", "Places", "Sample", "common", "kept", "kept_columns", "sample_places"]
 
 BLOCK = 32
 
@@ -55,8 +55,16 @@ class Sample:
 
     def at(self, rows: Places, columns: Places) -> NDArray[np.float32]:
         """The numbers at places that this sample holds."""
+        if np.array_equal(rows, self.rows) and np.array_equal(columns, self.columns):
+            return self.numbers()
         found = self.values[np.ix_(np.searchsorted(self.rows, rows), np.searchsorted(self.columns, columns))]
         return Sample(rows, columns, found).numbers()
+
+    def condensed(self, rows: Places, columns: Places) -> "Sample":
+        """What it holds of these places."""
+        rows, columns = np.intersect1d(rows, self.rows), np.intersect1d(columns, self.columns)
+        values = self.values[np.ix_(np.searchsorted(self.rows, rows), np.searchsorted(self.columns, columns))]
+        return Sample(rows, columns, values)
 
 
 def common(a: Sample, b: Sample) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -100,7 +100,7 @@ def _precision(origin: Origin, a: SlotPrint, b: SlotPrint) -> list[tuple[Transfo
         return [("cast", f"are stored as {b.kind}, and in a as {a.kind}")] if narrower else []
     if origin.precision == NATIVE:
         return []
-    rounded = "b" if b.digest.whole[origin.precision] == b.digest.whole[NATIVE] else "a"
+    rounded = "b" if b.digest.rounded(origin.precision) else "a"
     return [
         ("cast", f"equal the other's numbers rounded to {PRECISIONS[origin.precision]}; {rounded} is the rounded one")
     ]
