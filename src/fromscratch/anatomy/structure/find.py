@@ -7,7 +7,7 @@ import numpy as np
 
 from fromscratch.anatomy.structure.attention import Attention, find_attention
 from fromscratch.anatomy.structure.axes import find_axes
-from fromscratch.anatomy.structure.blind import find_roles
+from fromscratch.anatomy.structure.blind import BlindRoles, find_roles
 from fromscratch.anatomy.structure.claims import Claims, read_claims
 from fromscratch.anatomy.structure.names import Naming, read_names
 from fromscratch.anatomy.structure.roles import Finding, Part, Role, RotaryLayout, Structure
@@ -33,22 +33,23 @@ def find_structure(checkpoint: Checkpoint, blind: bool = False) -> Structure:
     parts: dict[str, Part] = {}
     findings: dict[str, Finding] = {}
     unknown: tuple[str, ...] = ()
+    blindly: BlindRoles | None = None
     if not blind:
         naming, parts = read_names(checkpoint.tensors)
         parts = with_orientation(checkpoint, parts)
         findings = {"names": _naming_finding(naming, parts)}
     if naming is None:
-        found = find_roles(checkpoint)
-        parts, unknown = dict(found.parts), found.unknown
-        findings |= found.findings
+        blindly = find_roles(checkpoint)
+        parts, unknown = dict(blindly.parts), blindly.unknown
+        findings |= blindly.findings
     claims = read_claims({} if blind else checkpoint.config)
-    sizes = read_sizes(checkpoint, parts)
+    sizes = blindly.sizes if blindly else read_sizes(checkpoint, parts)
     claimed_layout = _claimed_layout(naming, claims, parts)
     attention = find_attention(checkpoint, parts, sizes, claims, claimed_layout)
     tied, tied_finding = _tied(checkpoint, parts)
     findings |= {"head": tied_finding} | ({"attention heads": attention.heads} if attention.heads else {})
     findings |= {"layers": Finding(str(sizes.layers), "certain", "; ".join(sizes.uneven) or "all of one shape")}
-    roles = {part.role for part in parts.values()}
+    roles = {part.role for part in parts.values()} | (blindly.present if blindly else set())
     strange = [name for name, part in parts.items() if part.role == Role.UNKNOWN]
     return Structure(
         parts={name: replace(part, shape=checkpoint.tensors[name].shape) for name, part in parts.items()},

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fromscratch.anatomy.tensors import StoredTensor
 
-__all__ = ["Directions", "alignment", "cross_alignment", "read_directions", "stream_sample"]
+__all__ = ["Directions", "alignment", "cross_alignment", "directions", "read_directions", "read_units", "stream_sample"]
 
 Directions = NDArray[np.float32]
 
@@ -27,19 +27,29 @@ def stream_sample(width: int) -> slice:
 def read_directions(
     tensor: StoredTensor, *, writes: bool, sample: slice, units: NDArray[np.int64] | None = None
 ) -> Directions:
-    """[U, D] of length 1: what each unit reads, or ``writes``. ``units`` are taken in that order; all when absent.
+    """[U, D] of length 1: ``read_units`` without their lengths."""
+    return directions(read_units(tensor, writes=writes, sample=sample, units=units))
+
+
+def directions(x_UD: Directions) -> Directions:
+    """Rows of length 1; a row of zeros stays one."""
+    length_U1 = np.linalg.norm(x_UD, axis=-1, keepdims=True)
+    unit_UD: Directions = np.divide(x_UD, length_U1, out=np.zeros_like(x_UD), where=length_U1 > 0)
+    return unit_UD
+
+
+def read_units(
+    tensor: StoredTensor, *, writes: bool, sample: slice, units: NDArray[np.int64] | None = None
+) -> Directions:
+    """[U, D]: what each unit reads, or ``writes``. ``units`` are taken in that order; all when absent.
 
     The tensor is (U, D) where it reads and (D, U) where it writes, as ``Linear`` stores them; one that is stored the
     other way round is read by saying the opposite. Only the sampled rows, or the units' rows, leave the disk.
     """
     if writes:
         rows = tensor.read_rows(sample.start, sample.stop).astype(np.float32, copy=False)
-        x_UD = np.ascontiguousarray((rows if units is None else rows[:, units]).T)
-    else:
-        x_UD = _read_columns(tensor, sample, units)
-    length_U1 = np.linalg.norm(x_UD, axis=1, keepdims=True)
-    unit_UD: Directions = np.divide(x_UD, length_U1, out=np.zeros_like(x_UD), where=length_U1 > 0)
-    return unit_UD
+        return np.ascontiguousarray((rows if units is None else rows[:, units]).T)
+    return _read_columns(tensor, sample, units)
 
 
 def _read_columns(tensor: StoredTensor, sample: slice, units: NDArray[np.int64] | None) -> Directions:
