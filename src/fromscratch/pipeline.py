@@ -18,6 +18,7 @@ from fromscratch.core.workplace import Workplace
 from fromscratch.corpus.comparison.against import against_digests
 from fromscratch.corpus.readers.plan import source_digests
 from fromscratch.recipe import Recipe
+from fromscratch.train.start import start_inputs
 
 __all__ = ["STAGES", "Stage", "StageResult", "run_stages"]
 
@@ -124,6 +125,8 @@ def run_stages(recipe: Recipe, run: Path, *, until: str = "report", redo: bool =
     stages = STAGES[: [stage.name for stage in STAGES].index(until) + 1]
     if "release" in [stage.name for stage in stages]:
         _refuse_what_llama_has_not(recipe)
+    if "pretrain" in [stage.name for stage in stages]:
+        start_inputs(recipe.pretrain.init_from, recipe.model)  # refuses before anything is made
     with run_lock(run), stop_at_once() as stopping:
         if not redo:
             _refuse_changed_settings(recipe, run, stages)
@@ -182,6 +185,8 @@ def _origin(stage: Stage, recipe: Recipe, inputs: Mapping[str, str]) -> Origin:
         examples = {f"examples.{name}": each for name, each in examples.items()}
         earlier = against_digests(recipe.corpus.against)
         inputs = {**inputs, **source_digests(recipe.corpus.sources), **examples, **earlier}
+    elif stage.name == "pretrain":
+        inputs = {**inputs, **start_inputs(recipe.pretrain.init_from, recipe.model)}
     elif stage.name == "tune":
         inputs = {**inputs, **dialogue_digests(recipe.tune.dialogues)}
     return Origin(stage.name, settings, inputs)

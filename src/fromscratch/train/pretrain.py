@@ -1,6 +1,7 @@
 """The stage from token shards to a base model."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from fromscratch.core.artifact import Artifact, Draft
 from fromscratch.core.errors import FromScratchError
 from fromscratch.core.workplace import Workplace
 from fromscratch.model.decoder import Decoder
+from fromscratch.model.files import copy_weights
 from fromscratch.model.initial import initialise
 from fromscratch.model.settings import DecoderSettings
 from fromscratch.tokens.batches import BatchPlan
@@ -16,8 +18,18 @@ from fromscratch.tokens.shards import read_index
 from fromscratch.train.loop import Batch
 from fromscratch.train.run import train_to_end
 from fromscratch.train.settings import PretrainSettings
+from fromscratch.train.start import refuse_other_tokenizer
 
 __all__ = ["pretrain"]
+
+
+def begin(decoder: Decoder, seed: int, init_from: str | None, tokens: Path) -> None:
+    """Give the decoder its first weights: drawn, or those of a model that was trained on the same ``tokens``' ids."""
+    if init_from is None:
+        initialise(decoder, seed)
+        return
+    refuse_other_tokenizer(init_from, tokens.parent / "tokenizer" / "tokenizer.json")
+    copy_weights(decoder, Path(init_from))
 
 
 def pretrain(
@@ -29,7 +41,7 @@ def pretrain(
     model: DecoderSettings,
     pretrain: PretrainSettings,
 ) -> Mapping[str, Any]:
-    """Train a decoder from nothing on the shards of ``tokens``; going on is the same call.
+    """Train a decoder on the shards of ``tokens``, from nothing or from a model; going on is the same call.
 
     Raises FromScratchError for sequences longer than the decoder's context, for a mixture that names what is not
     there, and for a loss that is not finite; Stopped when asked to stop.
@@ -43,7 +55,7 @@ def pretrain(
     tokens = inputs["tokens"].path
     plan = BatchPlan(tokens, pretrain.mixture, seed, pretrain.sequence_tokens, pretrain.batch_sequences)
     decoder = Decoder(model, read_index(tokens)["vocabulary"])
-    initialise(decoder, seed)
+    begin(decoder, seed, pretrain.init_from, tokens)
 
     def batches(number: int) -> Batch:
         sequences = torch.from_numpy(plan.batch(number))

@@ -63,5 +63,9 @@ class PretrainSettings(LoopSettings):
     sequence_tokens: int = Field(gt=1)
     """Positions per sequence."""
 
+    init_from: str | None = Field(default=None, min_length=1)
+    """Folder of a model to go on from, as `fromscratch import` writes it or a run's `pretrain` is; initial weights are
+    drawn when absent. Its tokenizer must be this run's."""
+
     mixture: dict[str, Annotated[float, Field(ge=0)]] | None = None
     """Share of the tokens by group such as `en/technical`, by `en/*` or by language; as found when absent."""
