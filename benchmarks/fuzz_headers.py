@@ -24,6 +24,7 @@ import struct
 import sys
 import tempfile
 import time
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Mapping
@@ -38,7 +39,7 @@ from fromscratch.core.errors import FromScratchError
 
 Seed = Mapping[str, bytes]  # the files of a checkpoint by name; the one that is damaged first
 
-SECONDS_AN_INPUT = 20.0
+SECONDS_AN_INPUT = 60.0
 MEMORY_BYTES = 1_500_000_000
 READ_BYTES_AT_MOST = 1 << 26
 OUTSIDE = "outside.safetensors"
@@ -132,6 +133,8 @@ def open_inputs(pipe: Connection, workplace: Path, seed: int, first: int, end: i
     for _, files in seeds:  # what is imported or compiled at first use is so now
         place(folder, files, random.Random(0))
         read_whole(folder)
+    warnings.simplefilter("error")
+    warnings.filterwarnings("ignore", message="Duplicate name")  # of the archives that are made here
     b"\xe9".decode("cp437")  # of the names in zip archives
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
 
@@ -271,6 +274,8 @@ def damaged_archive(content: bytes, chance: random.Random) -> bytes:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = [(each, archive.read(each)) for each in archive.namelist()]
     except Exception:  # damaged before
+        members = []
+    if not members:
         return damaged_bytes(content, chance)
     for number, (name, inner) in enumerate(members):
         if name.endswith("data.pkl"):

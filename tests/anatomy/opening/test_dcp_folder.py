@@ -92,6 +92,15 @@ class Call:
         return os.system, ("touch /tmp/never",)
 
 
+def claim(metadata: Metadata) -> None:
+    """A tensor of 2 TB in one chunk."""
+    metadata.state_dict_metadata["w"] = TensorStorageMetadata(
+        TensorProperties(torch.bfloat16),
+        torch.Size([2**20, 2**20]),
+        [ChunkStorageMetadata(torch.Size([0, 0]), torch.Size([2**20, 2**20]))],
+    )
+
+
 WRONG: dict[str, tuple[Callable[[Metadata], object], str]] = {
     "a chunk less": (lambda m: m.state_dict_metadata["w"].chunks.pop(), "do not fill it"),
     "a chunk twice": (
@@ -104,6 +113,7 @@ WRONG: dict[str, tuple[Callable[[Metadata], object], str]] = {
         lambda m: setattr(m.state_dict_metadata["w"], "size", torch.Size([2**40, 2**40])),
         "the shape",
     ),
+    "a claim beyond the bytes": (claim, "do not fill it"),
     "no place": (lambda m: m.storage_data.clear(), "is nowhere"),
     "beyond its file": (lambda m: setattr(place_of(m, 3), "length", 10**9), "outside of"),
     "on another chunk": (lambda m: setattr(place_of(m, 3), "offset", 0), "lie on the same bytes"),

@@ -61,6 +61,19 @@ def test_a_stale_index_is_a_remark_and_the_headers_are_believed(tmp_path: Path) 
     )
 
 
+def test_a_single_file_is_taken_before_an_index_as_transformers_does(tmp_path: Path) -> None:
+    write_index(tmp_path / "model.safetensors.index.json", write_shards(tmp_path))
+    write_safetensors(tmp_path / "model.safetensors", {"whole": A})
+    checkpoint = open_checkpoint(tmp_path)
+    assert set(checkpoint.tensors) == {"whole"}
+    assert checkpoint.remarks == ("model.safetensors is read, and not what model.safetensors.index.json lists",)
+
+
+def test_a_tensor_saved_alone_has_a_name(tmp_path: Path) -> None:
+    torch.save(torch.ones(3), tmp_path / "x.pt")
+    assert open_checkpoint(tmp_path / "x.pt").tensors["tensor"].name == "tensor"
+
+
 def test_safetensors_are_taken_before_a_bin_its_index_and_a_gguf(tmp_path: Path) -> None:
     write_shards(tmp_path)
     torch.save({"c": torch.ones(2)}, tmp_path / "pytorch_model.bin")

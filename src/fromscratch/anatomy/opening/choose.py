@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from fromscratch.anatomy.opening.headers import DAMAGED, HEADER_BYTES_AT_MOST, parse_json
-from fromscratch.anatomy.opening.sources import ByteSource, Folder, check_name
+from fromscratch.anatomy.opening.sources import ByteSource, Folder, check_file_name
 from fromscratch.core.errors import FromScratchError
 
 __all__ = ["Choice", "choose_files", "is_weights", "part_names", "read_index"]
@@ -58,9 +58,9 @@ def choose_files(folder: Folder) -> Choice:
 
 
 def _choose(folder: Folder, names: Sequence[str], suffixes: tuple[str, ...]) -> Choice:
-    if plain := next((name for name in PLAIN if name in names), None):
-        return Choice((plain,))
     indexes = [each for each in folder.files if each.endswith(tuple(suffix + INDEX for suffix in suffixes))]
+    if plain := next((name for name in PLAIN if name in names), None):
+        return Choice((plain,), remarks=tuple(f"{plain} is read, and not what {each} lists" for each in indexes))
     stale: tuple[str, ...] = ()
     for index in sorted(indexes, key=lambda each: each.removesuffix(INDEX) not in PLAIN):
         weight_map = read_index(folder.open(index))
@@ -114,5 +114,5 @@ def read_index(source: ByteSource) -> dict[str, str]:
     if not isinstance(weight_map, dict) or not all(isinstance(each, str) for each in weight_map.values()):
         raise FromScratchError(f"{source.place}: has no `weight_map` from tensors to files", DAMAGED)
     for file in dict.fromkeys(weight_map.values()):
-        check_name(source.place, file)
+        check_file_name(source.place, file)
     return weight_map

@@ -131,12 +131,12 @@ def _tensor(
     dtype = state[0] if isinstance(state, tuple) and state else _field(properties, "dtype")
     kind = DTYPES.get(dtype.name, f"torch.{dtype.name}") if isinstance(dtype, Name) else "nothing known"
     nbytes = stored_bytes(shape, kind, place, name)
+    width = number_bytes(kind, place, name)[1]
     chunks = _chunks(name, _field(about, "chunks"), stored, place)
     if nbytes:
         chunks = [each for each in chunks if math.prod(each.sizes)]  # a process with nothing of a tensor lists that too
-    if not _fill(shape, chunks):
+    if not _fill(shape, chunks) or any(math.prod(each.sizes) * width > each.nbytes for each in chunks):
         raise FromScratchError(f"{place}: the chunks of tensor `{shown(name)}` {list(shape)} do not fill it", DAMAGED)
-    width = number_bytes(kind, place, name)[1]
     open_chunk = cache(lambda number: files.open_chunk(chunks[number], kind))
 
     def gather(begin: int, end: int) -> bytes:

@@ -8,12 +8,22 @@ from typing import Any, NoReturn, TypeGuard
 
 from fromscratch.core.errors import FromScratchError
 
-__all__ = ["DAMAGED", "HEADER_BYTES_AT_MOST", "check_shape", "check_spans", "is_count", "parse_json", "shown"]
+__all__ = [
+    "DAMAGED",
+    "HEADER_BYTES_AT_MOST",
+    "check_name",
+    "check_shape",
+    "check_spans",
+    "is_count",
+    "parse_json",
+    "shown",
+]
 
 HEADER_BYTES_AT_MOST = 64 << 20
 """Of any table of contents. The largest published models have a few MB of it; parsed, it takes some twenty times as
 much memory."""
 AXES_AT_MOST = 64
+NAME_CHARACTERS_AT_MOST = 1000
 SHOWN_CHARACTERS = 120
 DAMAGED = "it is cut or damaged; fetch or write it again"
 
@@ -60,6 +70,16 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is no JSON")
+
+
+def check_name(parts: Sequence[str], place: str) -> None:
+    """The parts of a tensor's name are short and can be printed; else FromScratchError.
+
+    A pickle can repeat a long text in a few bytes, so this comes before the parts are joined.
+    """
+    if sum(map(len, parts)) > NAME_CHARACTERS_AT_MOST or not all(each.isprintable() for each in parts):
+        odd = max(parts, key=lambda each: (not each.isprintable(), len(each)))
+        raise FromScratchError(f"{place}: a tensor is called `{shown(odd)}`", "names are short and can be printed")
 
 
 def check_shape(shape: Any, place: str, name: str) -> tuple[int, ...]:

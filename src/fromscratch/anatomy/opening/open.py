@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from fromscratch.anatomy.opening.choose import Choice, choose_files, is_weights, part_names, read_index
 from fromscratch.anatomy.opening.dcp_folder import DCP_METADATA, read_dcp
 from fromscratch.anatomy.opening.gguf_file import GGUF_MAGIC, read_gguf
-from fromscratch.anatomy.opening.headers import HEADER_BYTES_AT_MOST, parse_json, shown
+from fromscratch.anatomy.opening.headers import HEADER_BYTES_AT_MOST, check_name, parse_json, shown
 from fromscratch.anatomy.opening.pytorch_archive import read_archive
 from fromscratch.anatomy.opening.safetensors_file import read_safetensors
 from fromscratch.anatomy.opening.sources import ByteSource, Folder, folder_of, open_folder, open_source
@@ -20,7 +20,6 @@ from fromscratch.core.errors import FromScratchError
 
 __all__ = ["open_checkpoint"]
 
-NAME_CHARACTERS_AT_MOST = 1000
 OTHER_FILE_BYTES_AT_MOST = 1 << 28
 LFS_POINTER = b"version https://git-lfs"
 FORMATS = "safetensors, PyTorch's zip archives (.bin, .pt), GGUF and distributed checkpoints are read"
@@ -157,8 +156,8 @@ def _checkpoint(
 ) -> Checkpoint:
     if not tensors:
         raise FromScratchError(f"{place}: holds no tensors", FORMATS)
-    if odd := next((name for name in tensors if not name.isprintable() or len(name) > NAME_CHARACTERS_AT_MOST), None):
-        raise FromScratchError(f"{place}: a tensor is called `{shown(odd)}`", "names are short and can be printed")
+    for name in tensors:
+        check_name((name,), place)
     others = tuple(name for name in folder.files if not is_weights(name))
 
     def read_file(name: str) -> bytes:

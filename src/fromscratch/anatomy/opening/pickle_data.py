@@ -18,7 +18,8 @@ __all__ = ["Made", "Name", "Persistent", "Table", "read_pickle"]
 
 OPCODES = {each.code.encode("latin-1"): each for each in pickletools.opcodes}
 OPCODES_AT_MOST = 30_000_000
-OBJECTS_AT_MOST = 8_000_000
+OBJECTS_AT_MOST = 12_000_000
+NAME_CHARACTERS_AT_MOST = 1000
 DICTIONARIES = ("OrderedDict", "defaultdict", "dict")
 
 
@@ -81,7 +82,7 @@ def read_pickle(content: bytes, place: str) -> tuple[Any, frozenset[Name]]:
             if opcode.name == "STOP":
                 return machine.stack.pop(), frozenset(machine.called)
             if opcode.name == "GLOBAL":  # its reader would interpret escapes, of which names have none
-                argument: Any = Name(*(stream.readline().rstrip(b"\n").decode() for _ in range(2)))
+                argument: Any = _name(*(stream.readline().rstrip(b"\n").decode() for _ in range(2)))
             else:
                 argument = opcode.arg.reader(stream) if opcode.arg else None
             STEPS[opcode.name](machine, argument)
@@ -105,17 +106,18 @@ class _Machine:
     def push(self, value: Any) -> None:
         self.stack.append(value)
 
-    def create(self, value: Any) -> None:
+    def create(self, value: Any, count: int = 1) -> None:
         """Push something that takes memory of its own, of which a byte of the pickle can make a hundred."""
-        self._count()
+        self._count(count)
         self.stack.append(value)
 
-    def _count(self) -> None:
-        self.objects += 1
+    def _count(self, count: int = 1) -> None:
+        self.objects += count
         if self.objects > OBJECTS_AT_MOST:
             raise ValueError(f"more than {OBJECTS_AT_MOST:,} objects")
 
     def mark(self) -> None:
+        self._count()
         self.marks.append(self.stack)
         self.stack = []
 
@@ -138,7 +140,7 @@ class _Machine:
         if maker.module in ("collections", "builtins", "__builtin__") and maker.name in DICTIONARIES:
             self.create(Table())
         else:
-            self.create(Made(maker=maker, arguments=arguments))
+            self.create(Made(maker=maker, arguments=arguments), 2)
 
     def build(self) -> None:
         target, state = self.pop(2)
@@ -169,9 +171,13 @@ class _Machine:
 
 def _stack_global(machine: _Machine) -> None:
     module, name = machine.pop(2)
-    if not isinstance(module, str) or not isinstance(name, str):
-        raise TypeError("a name that is no text")
-    machine.push(Name(module, name))
+    machine.create(_name(module, name))
+
+
+def _name(module: Any, name: Any) -> Name:
+    if not isinstance(module, str) or not isinstance(name, str) or len(module) + len(name) > NAME_CHARACTERS_AT_MOST:
+        raise TypeError("a name that is no short text")
+    return Name(module, name)
 
 
 def _make_with_keywords(machine: _Machine) -> None:
@@ -179,8 +185,8 @@ def _make_with_keywords(machine: _Machine) -> None:
     machine.make(maker, tuple(arguments))
 
 
-def _push(machine: _Machine, value: Any) -> None:
-    machine.push(value)
+def _create(machine: _Machine, value: Any) -> None:
+    machine.create(value)
 
 
 Step = Callable[[_Machine, Any], object]
@@ -188,7 +194,7 @@ PUSHED = (
     *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "GLOBAL", "BINSTRING", "SHORT_BINSTRING"),
     *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 )
-STEPS: dict[str, Step] = dict.fromkeys(PUSHED, _push)
+STEPS: dict[str, Step] = dict.fromkeys(PUSHED, _create)
 STEPS |= {
     "PROTO": lambda _machine, _: None,
     "FRAME": lambda _machine, _: None,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fromscratch.anatomy.opening.headers import DAMAGED, HEADER_BYTES_AT_MOST, check_shape, is_count, shown
+from fromscratch.anatomy.opening.headers import DAMAGED, HEADER_BYTES_AT_MOST, check_name, check_shape, is_count, shown
 from fromscratch.anatomy.opening.pickle_data import Made, Name, Persistent, Table, read_pickle
 from fromscratch.anatomy.opening.sources import ByteSource
 from fromscratch.anatomy.opening.stored import number_bytes
@@ -48,7 +48,8 @@ def read_archive(source: ByteSource, file: str) -> tuple[dict[KeyPath, StoredTen
         if name.startswith(f"{roots[0]}data/")
     }
     tensors: dict[KeyPath, StoredTensor] = {}
-    for path, made in _tensors_below(value):
+    for path, made in _tensors_below(value, source.place):
+        check_name(path, source.place)
         if path in tensors:
             raise FromScratchError(f"{source.place}: tensor `{shown('.'.join(path))}` stands there twice", DAMAGED)
         tensors[path] = _tensor(".".join(path) or "tensor", made, storages, source, file)
@@ -69,19 +70,21 @@ def _content(source: ByteSource, members: Mapping[str, tuple[int, int]], name: s
     return source.read(first, count)
 
 
-def _tensors_below(value: Any) -> Iterator[tuple[KeyPath, Made]]:
+def _tensors_below(value: Any, place: str) -> Iterator[tuple[KeyPath, Made]]:
     """Every tensor with the keys that lead to it. A table that hangs in several places is passed once."""
     seen: set[int] = set()
-    waiting: list[tuple[KeyPath, Any, bool]] = [((), value, False)]
+    waiting: list[tuple[KeyPath, Any, bool, int]] = [((), value, False, 0)]
     while waiting:
-        path, each, in_module = waiting.pop()
+        path, each, in_module, depth = waiting.pop()
         if isinstance(each, Made) and (tensor := _as_tensor(each)) is not None:
             yield path, tensor
-        elif id(each) not in seen and len(path) < TABLES_DEEP_AT_MOST:
+        elif id(each) not in seen and depth < TABLES_DEEP_AT_MOST:
+            check_name(path, place)
             seen.add(id(each))
             # The names within a module are one key, so that nobody takes its part `model` for a trainer's table.
             module = in_module or (isinstance(each, Made) and each.state is not None)
-            waiting += [(_key_path(path, key, in_module), inner, module) for key, inner in _below(each)][::-1]
+            below = [(_key_path(path, key, in_module), inner, module, depth + 1) for key, inner in _below(each)]
+            waiting += reversed(below)
 
 
 def _key_path(path: KeyPath, key: str, in_module: bool) -> KeyPath:
@@ -110,7 +113,7 @@ def _as_tensor(value: Made) -> Made | None:
             return value
         if maker.module == "torch._utils" and maker.name.startswith("_rebuild_parameter") and arguments:
             inner = arguments[0]
-        elif str(maker) == "torch._tensor._rebuild_from_type_v2" and len(arguments) == 4:
+        elif maker == Name("torch._tensor", "_rebuild_from_type_v2") and len(arguments) == 4:
             called, _, given, _ = arguments
             inner = (
                 Made(maker=called, arguments=given) if isinstance(called, Name) and isinstance(given, tuple) else None

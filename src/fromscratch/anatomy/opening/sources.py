@@ -12,7 +12,7 @@ from fromscratch.anatomy.opening.headers import shown
 from fromscratch.core.errors import FromScratchError
 from fromscratch.corpus.readers.remote import is_url, list_remote, open_ranges, without_secrets
 
-__all__ = ["ByteSource", "Folder", "check_name", "folder_of", "open_folder", "open_source", "window"]
+__all__ = ["ByteSource", "Folder", "check_file_name", "folder_of", "open_folder", "open_source", "window"]
 
 PREAD_BYTES_AT_MOST = 1 << 30  # Linux reads no more than 2 GiB at once
 
@@ -145,7 +145,7 @@ def _inside(root: Path, name: str) -> Path:
     One link out is followed: the cache of the Hugging Face hub keeps ``snapshots/REVISION`` full of links to
     ``blobs``, two folders up.
     """
-    check_name(str(root), name)
+    check_file_name(str(root), name)
     try:
         target = (root / name).resolve()
     except (OSError, RuntimeError) as error:
@@ -184,11 +184,11 @@ def _remote_folder(url: str) -> Folder | None:
 
 
 def _open_below(root: str, name: str) -> ByteSource:
-    check_name(without_secrets(root), name)
+    check_file_name(without_secrets(root), name)
     return _remote_source(f"{root}/{name}")
 
 
-def check_name(place: str, name: str) -> None:
+def check_file_name(place: str, name: str) -> None:
     """Raises FromScratchError for a name that might lead out of the folder."""
     if {"", ".", ".."} & set(name.split("/")) or any(each in name for each in "\\?#:") or not name.isprintable():
         raise FromScratchError(

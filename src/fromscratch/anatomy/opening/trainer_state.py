@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from fromscratch.anatomy.opening.headers import shown
+from fromscratch.anatomy.opening.headers import check_name, shown
 from fromscratch.anatomy.tensors import StoredTensor
 from fromscratch.core.errors import FromScratchError
 
@@ -28,10 +28,11 @@ def model_alone(tensors: Mapping[KeyPath, StoredTensor], place: str) -> tuple[di
     while wrapper := next((each for each in MODELS if any(path[0] == each for path in kept if len(path) > 1)), None):
         prefix = (*prefix, wrapper)
         kept = {path[1:]: each for path, each in kept.items() if path[0] == wrapper and len(path) > 1}
-    kept = {path: each for path, each in kept.items() if len(path) == 1 or path[0] not in OTHERS}
+    kept = {path: each for path, each in kept.items() if len(path) < 2 or path[0] not in OTHERS}
     named: dict[str, StoredTensor] = {}
     for path, each in kept.items():
-        name = ".".join(path)
+        check_name(path, place)
+        name = ".".join(path) or "tensor"
         if name in named:
             raise FromScratchError(f"{place}: two tensors are called `{shown(name)}`", "name the file of one model")
         named[name] = replace(each, name=name)
