@@ -1,25 +1,29 @@
 """Are b's weights a's, were they made from a's, or have they nothing to do with each other."""
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from fromscratch.anatomy.relation.adoption import adopt_roles
 from fromscratch.anatomy.relation.alignment import Alignment, align, axis_origins
 from fromscratch.anatomy.relation.evidence import gather
 from fromscratch.anatomy.relation.exact import Origin, layer_of_origin, origins, ties
 from fromscratch.anatomy.relation.fingerprint import Fingerprint, fingerprint
-from fromscratch.anatomy.relation.judgement import LayerMatch, Relation, Step, WeightVerdict
+from fromscratch.anatomy.relation.judgement import LayerMatch, Relation, Step, Test, WeightVerdict
 from fromscratch.anatomy.relation.merges import find_merge
 from fromscratch.anatomy.relation.signals import repeats
 from fromscratch.anatomy.relation.slots import Slot, axes_of
-from fromscratch.anatomy.relation.statistics import increasing_log_p, increasing_run, log10
+from fromscratch.anatomy.relation.statistics import LIS_BOUND, LIS_LIMITS, increasing_log_p, increasing_run, log10
 from fromscratch.anatomy.relation.transforms import names_of, transforms
 from fromscratch.anatomy.structure.roles import Role, Structure
 from fromscratch.anatomy.tensors import Checkpoint
 
 __all__ = ["compare_weights"]
+
+DIGEST_LOG10_P = -38.5  # 128 bits
 
 WEIGHTIEST = (
     Relation.MERGED,
@@ -50,6 +54,7 @@ def compare_weights(
     """
     one, other = _print_of(a, a_structure), _print_of(b, b_structure)
     start = _print_of(initial, a_structure) if initial is not None else None
+    other = adopt_roles(one, other)
     if _grew(one, other):
         return replace(_judge(other, one, start, others), direction="a from b")
     return _judge(one, other, start, others)
@@ -105,6 +110,18 @@ def _print_of(model: Checkpoint | Fingerprint, structure: Structure | None) -> F
     return fingerprint(model, structure)
 
 
+def _order_test(how: Alignment) -> tuple[Test, ...]:
+    """Whether units that were found again stand in the order they had, in the layer that shows it best of all tried."""
+    runs = {j: (increasing_run(units.tolist()), len(units)) for j, units in how.units.items()}
+    if not runs:
+        return ()
+    log_ps = {j: increasing_log_p(*run) for j, run in runs.items()}
+    best = min(log_ps, key=log_ps.__getitem__)
+    log_p = min(0.0, log_ps[best] + math.log(len(log_ps)))
+    observed = f"in layer {best}, {runs[best][0]} of {runs[best][1]} units stand in the order they had"
+    return (Test("order of the units", log10(log_p), observed, LIS_BOUND, LIS_LIMITS),)
+
+
 def _pruned_units(a: Fingerprint, how: Alignment) -> list[Step]:
     """What is left of units and dimensions, where b has fewer than a."""
     steps = []
@@ -112,13 +129,8 @@ def _pruned_units(a: Fingerprint, how: Alignment) -> list[Step]:
         before = a.slots[Slot(Role.UP, how.layers[j])].shape[0]
         if len(units) < before:
             run = increasing_run(units.tolist())
-            log_p = log10(increasing_log_p(run, len(units)))
-            steps.append(
-                Step(
-                    Relation.PRUNED,
-                    f"layer {j}: {len(units)} of {before} units are left, {run} in their order (p ≤ 1e{log_p:.0f})",
-                )
-            )
+            how_many = f"layer {j}: {len(units)} of {before} units are left, {run} of them in their order"
+            steps.append(Step(Relation.PRUNED, how_many))
     if how.width is not None:
         before = a.slots[Slot(Role.EMBEDDING)].shape[1]
         if len(how.width) < before:
@@ -133,11 +145,13 @@ def _exact(a: Fingerprint, b: Fingerprint, found: dict[Slot, Origin]) -> WeightV
     layers = layer_of_origin(found, b.layers)
     steps = _depth_steps(layers, a.layers) + _width_steps(a, b, found) + transforms(a, b, found)
     relation = _heading(steps)
+    if relation == Relation.IDENTICAL and _left_over(a, found):
+        relation = Relation.TRANSFORMED
     summary = {
         Relation.IDENTICAL: "every number is the same, under the same names",
         Relation.TRANSFORMED: "every number of b is a number of a; only layout, names or rounding differ",
     }.get(relation, "every number of b is a number of a, and some of a are left out or used more than once")
-    matches = tuple(LayerMatch(j, layers.get(j), 1.0, -np.inf) for j in range(b.layers))
+    matches = tuple(LayerMatch(j, layers.get(j), 1.0, DIGEST_LOG10_P) for j in range(b.layers))
     units = {
         slot.layer: tuple(origin.rows.tolist())
         for slot, origin in found.items()
@@ -151,7 +165,20 @@ def _exact(a: Fingerprint, b: Fingerprint, found: dict[Slot, Origin]) -> WeightV
         tied=ties(a),
         layers=matches,
         units=units,
-        direction="b from a" if any(step.what in (Relation.PRUNED, Relation.LAYERS_REUSED) for step in steps) else None,
+        direction="b from a" if relation in (Relation.PRUNED, Relation.LAYERS_REUSED) else None,
+        reasons=_left_over(a, found),
+    )
+
+
+def _left_over(a: Fingerprint, found: Mapping[Slot, Origin]) -> tuple[str, ...]:
+    """Tensors of a that b has nothing of."""
+    layers = {origin.slot.layer for origin in found.values()}
+    used = {origin.slot for origin in found.values()}
+    left = sorted({each.tensor for slot, each in a.slots.items() if slot not in used and slot.layer in layers})
+    return (
+        (f"{len(left)} tensors of a are not in b: {', '.join(left[:5])}{' …' if len(left) > 5 else ''}",)
+        if left
+        else ()
     )
 
 
@@ -181,7 +208,7 @@ def _width_steps(a: Fingerprint, b: Fingerprint, found: dict[Slot, Origin]) -> l
     fewer = [
         (slot, a.slots[origin.slot].shape, b.slots[slot].shape)
         for slot, origin in found.items()
-        if slot.layer >= 0 and b.slots[slot].shape != a.slots[origin.slot].shape
+        if axes_of(slot)[0] != "tokens" and b.slots[slot].shape != a.slots[origin.slot].shape
     ]
     if not fewer:
         return []
@@ -213,7 +240,7 @@ def _approximate(a: Fingerprint, b: Fingerprint, found: dict[Slot, Origin], star
         evidence.verdict or _heading(steps),
         evidence.summary,
         tuple(steps),
-        tests=evidence.tests,
+        tests=(*evidence.tests, *_order_test(how)),
         distances=evidence.distances,
         names=names_of(a, b, places),
         tied=ties(a),

@@ -38,6 +38,7 @@ Transform = Literal[
     "heads permuted",
     "units permuted",
     "width permuted",
+    "rows or columns permuted",
     "vocabulary padded",
     "vocabulary cut",
     "vocabulary permuted",

@@ -107,12 +107,15 @@ def _precision(origin: Origin, a: SlotPrint, b: SlotPrint) -> list[tuple[Transfo
 
 
 def _head_left_out(a: Fingerprint, b: Fingerprint, found: Mapping[Slot, Origin]) -> list[Step]:
-    head, embedding = Slot(Role.HEAD), Slot(Role.EMBEDDING)
-    if head in a.slots and head not in b.slots and embedding in found:
-        same = a.slots[head].digest.whole == a.slots[embedding].digest.whole
-        lost = "which repeated its embedding" if same else "whose numbers are lost"
-        return [Step("tied", f"b has no output head of its own, unlike a, {lost}", (a.slots[head].tensor,))]
-    return []
+    """A table over tokens that a has and b has not: the output head, for b writes with its embedding."""
+    used = {origin.slot for origin in found.values()}
+    tables = [slot for slot in a.slots if axes_of(slot)[0] == "tokens" and slot not in used]
+    if not tables or sum(axes_of(slot)[0] == "tokens" for slot in b.slots) != 1:
+        return []
+    others = [a.slots[slot] for slot in used if axes_of(slot)[0] == "tokens"]
+    same = any(each.digest.whole == a.slots[tables[0]].digest.whole for each in others)
+    lost = "which repeated its embedding" if same else "whose numbers are lost"
+    return [Step("tied", f"b has no output head of its own, unlike a, {lost}", (a.slots[tables[0]].tensor,))]
 
 
 def _moved(axis: Axis, places: Places, size: int, heads: Heads) -> list[tuple[Transform, str]]:
@@ -130,6 +133,8 @@ def _moved(axis: Axis, places: Places, size: int, heads: Heads) -> list[tuple[Tr
         return []
     if axis == "units":
         return [("units permuted", "have the units of the MLP in another order")]
+    if axis == "other":
+        return [("rows or columns permuted", "have rows or columns in another order")]
     if axis == "width":
         return [("width permuted", "have the dimensions of the residual stream in another order")]
     move = head_move(places, heads.width or 0)
