@@ -52,7 +52,7 @@ def main() -> int:
             request = Request(passages[start : start + 2], PASSAGE_TOKENS)
             reference = read_with(theirs, "read_transformers.py", source, request)
             for title, reading in _readings(folder, request).items():
-                worst[title] = max(worst[title], apart(reference, reading)[1])
+                worst[title] = max(worst[title], apart(request, reference, reading).nats)
         print(f"largest KL of a position, beside {reference.told['version']} reading the GGUF file by itself")
         for title, nats in worst.items():
             print(f"  {title:<34}{nats:.1e} nats, {ALLOWED_NATS:g} allowed")

@@ -28,7 +28,9 @@ def main(model: str, request_file: str, result: str) -> None:
     server = xllamacpp.Server(settings)
     passages = request["passages"]
     first = request["positions"]
-    rows = [[_ask(server, ids[: len(ids) - first + 1 + at]) for at in range(first)] for ids in passages]
+    # A token that is half a character or an end has no answer, so a letter is drawn; what is told is before that bias.
+    letter = _post(server, "/tokenize", {"content": "a"})["tokens"][-1]
+    rows = [[_ask(server, ids[: len(ids) - first + 1 + at], letter) for at in range(first)] for ids in passages]
     if rows:
         np.save(f"{result}.npy", np.array(rows, np.float32))
     told = {
@@ -38,9 +40,10 @@ def main(model: str, request_file: str, result: str) -> None:
     Path(f"{result}.json").write_text(json.dumps(told), encoding="utf-8")
 
 
-def _ask(server: xllamacpp.Server, ids: list[int]) -> np.ndarray:
+def _ask(server: xllamacpp.Server, ids: list[int], drawn: int) -> np.ndarray:
     """Log-probabilities of all tokens after these."""
     asked = {"prompt": ids, "n_predict": 1, "n_probs": 1 << 20, "samplers": [], "cache_prompt": True}
+    asked["logit_bias"] = [[drawn, 1e6]]
     listed = _post(server, "/completion", asked)["completion_probabilities"][0]["top_logprobs"]
     row = np.empty(len(listed), np.float32)
     for each in listed:

@@ -1,7 +1,8 @@
 """Log-probabilities that `transformers` of any version gives: run with its Python, without this project.
 
 `python read_transformers.py MODEL REQUEST RESULT`: MODEL is a folder or a GGUF file; REQUEST is JSON with `passages`
-(lists of ids), `positions` (how many last ones of each are asked for) and `texts`. Writes RESULT.npy [passage,
+(lists of ids), `positions` (how many last ones of each are asked for), `texts`, and `attention` (`eager` for the plain
+one). Writes RESULT.npy [passage,
 position, vocabulary] in fp32 and RESULT.json with the ids of the texts.
 """
 
@@ -19,9 +20,10 @@ def main(model: str, request_file: str, result: str) -> None:
     request = json.loads(Path(request_file).read_text(encoding="utf-8"))
     place = Path(model)
     gguf = {"gguf_file": place.name} if place.is_file() else {}
+    attention = {"attn_implementation": request["attention"]} if request.get("attention") else {}
     folder = str(place.parent if gguf else place)
     tokenizer = AutoTokenizer.from_pretrained(folder, **gguf)
-    loaded = AutoModelForCausalLM.from_pretrained(folder, torch_dtype=torch.float32, **gguf).eval()
+    loaded = AutoModelForCausalLM.from_pretrained(folder, torch_dtype=torch.float32, **attention, **gguf).eval()
     rows = []
     with torch.inference_mode():
         for ids in request["passages"]:

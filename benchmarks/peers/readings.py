@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fromscratch.model.files import load_model
 
-__all__ = ["Reading", "Request", "apart", "our_reading", "read_with", "texts_of_the_tests"]
+__all__ = ["Distance", "Reading", "Request", "apart", "our_reading", "read_with", "texts_of_the_tests"]
 
 TESTS = Path(__file__).parent.parent.parent / "tests"
 LogProbabilities = NDArray[np.float32]
@@ -31,6 +31,8 @@ class Request:
     passages: Sequence[Sequence[int]]
     positions: int
     texts: Sequence[str] = ()
+    attention: str | None = None
+    """`eager` for the plain implementation of transformers."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ def read_with(python: Path | str, script: str, model: Path, request: Request) ->
     with tempfile.TemporaryDirectory() as folder:
         asked, result = Path(folder) / "request.json", Path(folder) / "result"
         content = {"passages": request.passages, "positions": request.positions, "texts": request.texts}
+        content |= {"attention": request.attention}
         asked.write_text(json.dumps(content), encoding="utf-8")
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         environment |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error"}
@@ -79,11 +82,25 @@ def our_reading(folder: Path, request: Request) -> Reading:
     return Reading(np.stack(rows), {"version": "our decoder"})
 
 
-def apart(one: Reading, other: Reading) -> tuple[float, float]:
-    """The largest difference of two log-probabilities, and the largest KL of a position in nats, over all tokens."""
-    largest, nats = 0.0, 0.0
-    for one_TV, other_TV in zip(one.log_probabilities, other.log_probabilities, strict=True):
+@dataclass(frozen=True)
+class Distance:
+    """How far two readings are apart, at worst."""
+
+    of_text: float
+    """Of the log-probability of the token that follows in the text, at any position."""
+    of_any: float
+    """Of the log-probability of any token of the vocabulary, at any position; the least likely differ most."""
+    nats: float
+    """KL over the vocabulary, at any position."""
+
+
+def apart(request: Request, one: Reading, other: Reading) -> Distance:
+    """The largest differences at the positions that were asked for."""
+    of_text, of_any, nats = 0.0, 0.0, 0.0
+    for ids, one_TV, other_TV in zip(request.passages, one.log_probabilities, other.log_probabilities, strict=True):
         difference_TV = one_TV.astype(np.float64) - other_TV
-        largest = max(largest, float(np.abs(difference_TV).max()))
+        following = np.array(ids[len(ids) - request.positions + 1 :])
+        of_text = max(of_text, float(np.abs(difference_TV[np.arange(len(following)), following]).max()))
+        of_any = max(of_any, float(np.abs(difference_TV).max()))
         nats = max(nats, float((np.exp(one_TV.astype(np.float64)) * difference_TV).sum(-1).max()))
-    return largest, max(nats, 0.0)
+    return Distance(of_text, of_any, nats)
