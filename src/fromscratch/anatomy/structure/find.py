@@ -45,7 +45,8 @@ def find_structure(checkpoint: Checkpoint, blind: bool = False) -> Structure:
     claims = read_claims({} if blind else checkpoint.config)
     sizes = blindly.sizes if blindly else read_sizes(checkpoint, parts)
     claimed_layout = _claimed_layout(naming, claims, parts)
-    attention = find_attention(checkpoint, parts, sizes, claims, claimed_layout)
+    together = blindly.together if blindly else parts
+    attention = find_attention(checkpoint, together, sizes, claims, claimed_layout)
     tied, tied_finding = _tied(checkpoint, parts)
     findings |= {"head": tied_finding} | ({"attention heads": attention.heads} if attention.heads else {})
     findings |= {"layers": Finding(str(sizes.layers), "certain", "; ".join(sizes.uneven) or "all of one shape")}
@@ -95,7 +96,7 @@ def _tied(checkpoint: Checkpoint, parts: Mapping[str, Part]) -> tuple[bool, Find
             return False, Finding("unknown", "weak", f"{rival!r} has the shape of a head")
         return True, Finding("tied", "certain", "no head is stored beside the embedding")
     if Role.EMBEDDING not in names:
-        return False, Finding("unknown", "weak", "no embedding was found")
+        return False, Finding("unknown", "weak", "the embedding could not be told")
     one, other = (checkpoint.tensors[names[role]] for role in (Role.EMBEDDING, Role.HEAD))
     if one.shape == other.shape:
         starts = range(0, one.shape[0], EQUALITY_ROWS)

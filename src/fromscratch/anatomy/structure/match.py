@@ -13,6 +13,8 @@ __all__ = ["ArchitectureVerdict", "Pairing", "match_names"]
 Verdict = Literal["same", "same_up_to_renaming", "contained", "different", "undecided"]
 Proof = Literal["numbers", "roles"]
 
+OUTSIDE = {Role.EMBEDDING, Role.POSITION_EMBEDDING, Role.TOKEN_TYPE_EMBEDDING, Role.EMBEDDING_NORM, Role.FINAL_NORM}
+OUTSIDE |= {Role.HEAD, Role.HEAD_BIAS, Role.FINAL_NORM_BIAS, Role.EMBEDDING_NORM_BIAS, Role.ROTARY_FREQUENCIES}
 PIECES = {
     Role.QUERY_KEY_VALUE: (Role.QUERY, Role.KEY, Role.VALUE),
     Role.KEY_VALUE: (Role.KEY, Role.VALUE),
@@ -83,6 +85,7 @@ def match_names(
     only_a = _unpaired(a, {name for pair in pairings for name in pair.a})
     only_b = _unpaired(b, {name for pair in pairings for name in pair.b})
     axes, sizes = _axes(a, b), _sizes(a, b, pairings)
+    equivalent += _classes(b, only_b) if _forms(a, only_a) == _forms(b, only_b) else ()
     verdict, sentence = _verdict(a, b, pairings, axes, sizes, only_a, only_b)
     parts = [*a.parts.values(), *b.parts.values()]
     buffers = tuple(dict.fromkeys(part.name for part in parts if not part.role.is_weight))
@@ -101,6 +104,15 @@ def _by_numbers(a: Mapping[str, str], b: Mapping[str, str]) -> tuple[dict[str, s
     return once, tuple(sorted(each for each in classes if len(each) > 1))
 
 
+def _classes(structure: Structure, names: Collection[str]) -> tuple[tuple[str, ...], ...]:
+    """Names of one role, or of one shape where even that is not known."""
+    classes = defaultdict[tuple[Role, tuple[int, ...]], list[str]](list)
+    for name in names:
+        part = structure.parts[name]
+        classes[part.role, part.shape].append(name)
+    return tuple(tuple(each) for each in classes.values())
+
+
 def _equal_pair(one: Part, other: Part) -> Pairing:
     known = one if one.role != Role.UNKNOWN else other
     return Pairing((one.name,), (other.name,), known.role, known.layer, "numbers")
@@ -113,7 +125,8 @@ def _places(structure: Structure, taken: Iterable[str]) -> dict[Place, Part]:
     """What is left, by role and layer; fused tensors under each role that they hold."""
     used, places = set(taken), dict[Place, Part]()
     for name, part in structure.parts.items():
-        if part.role not in (Role.UNKNOWN,) and name not in used:
+        unplaced = part.role == Role.UNKNOWN or (part.layer is None and part.role not in OUTSIDE)
+        if not unplaced and name not in used:
             for role in PIECES.get(part.role, (part.role,)):
                 places[role, part.layer] = part
     return places
@@ -205,12 +218,14 @@ def _verdict(
     only_a: Collection[str],
     only_b: Collection[str],
 ) -> tuple[Verdict, str]:
-    if not a.layers or not b.layers or not pairings:
+    if not a.layers or not b.layers:
         return "undecided", "the roles of its tensors could not be told"
     if axes:
         told = ", ".join(f"{axis} ({one}; {other})" for axis, one, other in axes)
         return "different", f"different architectures: {told}"
     extra = {what for what, _, _ in sizes}
+    if not extra and only_a and _forms(a, only_a) == _forms(b, only_b):
+        return _same(pairings, len(only_a))
     strange = [name for side, only in ((a, only_a), (b, only_b)) for name in only if not _within(side, name, extra)]
     if strange:
         return "undecided", f"{len(strange)} tensors have no counterpart, such as {strange[0]}"
@@ -245,11 +260,18 @@ def _holds(
     return not (only_b if outer == "a" else only_a)
 
 
-def _same(pairings: Collection[Pairing]) -> tuple[Verdict, str]:
+def _forms(structure: Structure, names: Collection[str]) -> Counter[tuple[int, ...]]:
+    """Shapes, either way round, with how often each occurs."""
+    return Counter(tuple(sorted(structure.parts[name].shape)) for name in names)
+
+
+def _same(pairings: Collection[Pairing], only_by_form: int = 0) -> tuple[Verdict, str]:
     renamed = sum(pair.renamed for pair in pairings)
     changes = Counter(change for pair in pairings for change in pair.change)
     told = [f"{renamed} {'tensor' if renamed == 1 else 'tensors'} renamed"] if renamed else []
     told += [f"{count} {change}" for change, count in sorted(changes.items())]
+    if only_by_form:
+        told.append(f"{only_by_form} have the same shapes in both, and these weights do not tell which is which")
     if not told:
         return "same", "same architecture, same names"
     return "same_up_to_renaming", f"same architecture; {', '.join(told)}"
