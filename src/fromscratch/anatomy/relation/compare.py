@@ -1,9 +1,11 @@
 """Are b's weights a's, were they made from a's, or have they nothing to do with each other."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -56,8 +58,24 @@ def compare_weights(
     start = _print_of(initial, a_structure) if initial is not None else None
     other = adopt_roles(one, other)
     if _grew(one, other):
-        return replace(_judge(other, one, start, others), direction="a from b")
+        return _turned(_judge(other, one, start, others))
     return _judge(one, other, start, others)
+
+
+def _turned(verdict: WeightVerdict) -> WeightVerdict:
+    """A verdict that was reached with A and B in each other's place, told as it was asked for."""
+
+    def told(text: str) -> str:
+        return re.sub(r"\b[AB]\b", lambda letter: "B" if letter[0] == "A" else "A", text)
+
+    return replace(
+        verdict,
+        summary=told(verdict.summary),
+        steps=tuple(replace(each, evidence=told(each.evidence)) for each in verdict.steps),
+        distances=tuple(replace(each, a=each.b, b=each.a) for each in verdict.distances),
+        reasons=tuple(told(each) for each in verdict.reasons),
+        direction="a from b",
+    )
 
 
 def _grew(a: Fingerprint, b: Fingerprint) -> bool:
@@ -83,15 +101,15 @@ def _judge(a: Fingerprint, b: Fingerprint, start: Fingerprint | None, others: Se
         return _exact(a, b, forth)
     back = origins(b, a)
     if len(back) == len(a.slots):
-        return replace(_exact(b, a, back), direction="a from b")
+        return _turned(_exact(b, a, back))
     verdict = _approximate(a, b, forth, start)
     merge = find_merge(b, (a, *others)) if others and verdict.relation.is_lineage else None
     if merge is None:
         return verdict
     shown = " and ".join(f"{share.weight:.3f} of {share.place}" for share in merge.shares)
-    step = Step(Relation.MERGED, f"a {merge.kind} merge: {shown}; it explains {merge.explained:.2%} of the change")
+    step = Step(Relation.MERGED, f"{merge.kind} merge: {shown}; it explains {merge.explained:.2%} of the change")
     kept = [each for each in verdict.steps if each.what not in (Relation.FINE_TUNED, Relation.FURTHER_PRETRAINED)]
-    summary = f"b is a {merge.kind} merge of {len(merge.shares)} models"
+    summary = f"B is the {merge.kind} merge of {len(merge.shares)} models"
     return replace(
         verdict,
         relation=Relation.MERGED,
@@ -149,8 +167,8 @@ def _exact(a: Fingerprint, b: Fingerprint, found: dict[Slot, Origin]) -> WeightV
         relation = Relation.TRANSFORMED
     summary = {
         Relation.IDENTICAL: "every number is the same, under the same names",
-        Relation.TRANSFORMED: "every number of b is a number of a; only layout, names or rounding differ",
-    }.get(relation, "every number of b is a number of a, and some of a are left out or used more than once")
+        Relation.TRANSFORMED: "every number of B is one of A's; only layout, names or rounding differ",
+    }.get(relation, "every number of B is one of A's, and some of these are left out or used more than once")
     matches = tuple(LayerMatch(j, layers.get(j), 1.0, DIGEST_LOG10_P) for j in range(b.layers))
     units = {
         slot.layer: tuple(origin.rows.tolist())
@@ -165,7 +183,7 @@ def _exact(a: Fingerprint, b: Fingerprint, found: dict[Slot, Origin]) -> WeightV
         tied=ties(a),
         layers=matches,
         units=units,
-        direction="b from a" if relation in (Relation.PRUNED, Relation.LAYERS_REUSED) else None,
+        direction=_direction(steps),
         reasons=_left_over(a, found),
     )
 
@@ -176,7 +194,7 @@ def _left_over(a: Fingerprint, found: Mapping[Slot, Origin]) -> tuple[str, ...]:
     used = {origin.slot for origin in found.values()}
     left = sorted({each.tensor for slot, each in a.slots.items() if slot not in used and slot.layer in layers})
     return (
-        (f"{len(left)} tensors of a are not in b: {', '.join(left[:5])}{' …' if len(left) > 5 else ''}",)
+        (f"{len(left)} tensors of A are not in B: {', '.join(left[:5])}{' …' if len(left) > 5 else ''}",)
         if left
         else ()
     )
@@ -191,16 +209,16 @@ def _depth_steps(layers: dict[int, int], layers_of_a: int) -> list[Step]:
     twice = sorted(layer for layer, count in Counter(origin).items() if count > 1)
     if twice:
         return [
-            Step(Relation.LAYERS_REUSED, f"layers {twice} of a stand in b more than once: its layers are a's {shown}")
+            Step(Relation.LAYERS_REUSED, f"layers {twice} of A stand in B more than once: its layers are A's {shown}")
         ]
     if len(origin) < layers_of_a:
         return [
             Step(
                 Relation.PRUNED,
-                f"{layers_of_a - len(origin)} of a's {layers_of_a} layers are left out: b's are a's {shown}",
+                f"{layers_of_a - len(origin)} of A's {layers_of_a} layers are left out: B's are A's {shown}",
             )
         ]
-    return [Step(Relation.LAYERS_REUSED, f"b's layers are a's {shown}")]
+    return [Step(Relation.LAYERS_REUSED, f"B's layers are A's {shown}")]
 
 
 def _width_steps(a: Fingerprint, b: Fingerprint, found: dict[Slot, Origin]) -> list[Step]:
@@ -213,7 +231,7 @@ def _width_steps(a: Fingerprint, b: Fingerprint, found: dict[Slot, Origin]) -> l
     if not fewer:
         return []
     shapes = sorted({f"{slot.role} {old[0]} × {old[1]} → {new[0]} × {new[1]}" for slot, old, new in fewer})
-    return [Step(Relation.PRUNED, "rows or columns of a are left out: " + ", ".join(shapes))]
+    return [Step(Relation.PRUNED, "rows or columns of A are left out: " + ", ".join(shapes))]
 
 
 def _heading(steps: list[Step]) -> Relation:
@@ -235,9 +253,10 @@ def _approximate(a: Fingerprint, b: Fingerprint, found: dict[Slot, Origin], star
         )
     places = {**_origins_by_likeness(a, b, how), **found}
     steps = _depth_steps(dict(how.layers), a.layers) if len(how.layers) == b.layers else []
-    steps += _pruned_units(a, how) + evidence.steps + transforms(a, b, places)
+    steps += [*_pruned_units(a, how), *evidence.steps, *transforms(a, b, places)]
+    relation = evidence.verdict or _heading(steps)
     return WeightVerdict(
-        evidence.verdict or _heading(steps),
+        Relation.TRANSFORMED if relation == Relation.IDENTICAL else relation,
         evidence.summary,
         tuple(steps),
         tests=(*evidence.tests, *_order_test(how)),
@@ -247,8 +266,19 @@ def _approximate(a: Fingerprint, b: Fingerprint, found: dict[Slot, Origin], star
         layers=evidence.layers,
         units={layer: tuple(each.tolist()) for layer, each in how.units.items()},
         width=() if how.width is None else tuple(how.width.tolist()),
+        direction=_direction(steps),
         reasons=evidence.reasons,
     )
+
+
+def _direction(steps: Sequence[Step]) -> Literal["b from a", "a from b"] | None:
+    """What cannot be undone came later: leaving something out, and rounding. Training shows no direction."""
+    if any(step.what in (Relation.PRUNED, Relation.LAYERS_REUSED) for step in steps):
+        return "b from a"
+    rounded = [step.evidence for step in steps if step.what in (Relation.QUANTISED, "cast")]
+    in_b = any(" lie in B " in each or "; B is the rounded" in each for each in rounded)
+    in_a = any(" lie in A " in each or "; A is the rounded" in each for each in rounded)
+    return None if in_a == in_b else "b from a" if in_b else "a from b"
 
 
 def _origins_by_likeness(a: Fingerprint, b: Fingerprint, how: Alignment) -> dict[Slot, Origin]:

@@ -88,6 +88,7 @@ def _whole(a: Fingerprint, slot: Slot, b: SlotPrint, holders: list[dict[str, lis
             place
             for place in by_digest.get(b.digest.whole[precision], ())
             if a.slots[place].shape == b.shape and _rounded_alike(a.slots[place], b, precision)
+            if precision == NATIVE or not (_constant(a.slots[place]) or _constant(b))
         ]
         if places:
             nearest = sorted(
@@ -95,6 +96,11 @@ def _whole(a: Fingerprint, slot: Slot, b: SlotPrint, holders: list[dict[str, lis
             )
             return Origin(nearest[0], precision)
     return None
+
+
+def _constant(each: SlotPrint) -> bool:
+    """One number throughout, such as gains before training: whatever rounds to it says nothing."""
+    return bool((each.sample.values == each.sample.values.flat[0]).all())
 
 
 def _parts(a: Fingerprint, slot: Slot, b: SlotPrint) -> Origin | None:

@@ -81,7 +81,7 @@ def _layout(slot: Slot, origin: Origin, a: SlotPrint, b: SlotPrint) -> list[tupl
     elif a.rows is None and b.rows is None and _name(a, slot, origin) != _name(b, slot, origin):
         done.append(("renamed", "have another name"))
     if b.rows is not None and a.rows is None:
-        done.append(("fused", "hold several of a's, one below the other"))
+        done.append(("fused", "hold several of A's, one below the other"))
     if a.rows is not None and b.rows is None:
         done.append(("split", "were rows of one tensor"))
     if a.transposed != b.transposed:
@@ -97,10 +97,10 @@ def _name(each: SlotPrint, slot: Slot, origin: Origin) -> str:
 def _precision(origin: Origin, a: SlotPrint, b: SlotPrint) -> list[tuple[Transform, str]]:
     if origin.precision is None:
         narrower = {a.kind, b.kind} <= set(ROUNDING) and a.kind != b.kind
-        return [("cast", f"are stored as {b.kind}, and in a as {a.kind}")] if narrower else []
+        return [("cast", f"are {a.kind} in A and {b.kind} in B")] if narrower else []
     if origin.precision == NATIVE:
         return []
-    rounded = "b" if b.digest.rounded(origin.precision) else "a"
+    rounded = "B" if b.digest.rounded(origin.precision) else "A"
     return [
         ("cast", f"equal the other's numbers rounded to {PRECISIONS[origin.precision]}; {rounded} is the rounded one")
     ]
@@ -115,7 +115,7 @@ def _head_left_out(a: Fingerprint, b: Fingerprint, found: Mapping[Slot, Origin])
     others = [a.slots[slot] for slot in used if axes_of(slot)[0] == "tokens"]
     same = any(each.digest.whole == a.slots[tables[0]].digest.whole for each in others)
     lost = "which repeated its embedding" if same else "whose numbers are lost"
-    return [Step("tied", f"b has no output head of its own, unlike a, {lost}", (a.slots[tables[0]].tensor,))]
+    return [Step("tied", f"B has no output head of its own, unlike A, {lost}", (a.slots[tables[0]].tensor,))]
 
 
 def _moved(axis: Axis, places: Places, size: int, heads: Heads) -> list[tuple[Transform, str]]:
