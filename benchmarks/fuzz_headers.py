@@ -331,6 +331,8 @@ def make_seeds(workplace: Path) -> None:
     import torch.distributed.checkpoint as dcp
     from safetensors.torch import save
 
+    warnings.simplefilter("ignore")  # that nothing is distributed here
+
     class Command:
         def __reduce__(self) -> tuple[Any, tuple[str]]:
             return os.system, (f"touch {workplace}/ran",)
