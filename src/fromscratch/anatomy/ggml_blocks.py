@@ -299,6 +299,8 @@ BLOCK_FORMS: Mapping[str, BlockForm] = MappingProxyType(
         "IQ3_S": _form(256, raw=("u1", 110)),
         "TQ1_0": _form(256, raw=("u1", 54)),
         "TQ2_0": _form(256, raw=("u1", 66)),
+        "NVFP4": _form(64, raw=("u1", 36)),
+        "Q1_0": _form(128, raw=("u1", 18)),
     }
 )
 

@@ -73,7 +73,7 @@ def test_parts_are_one_model_whichever_is_named(tmp_path: Path) -> None:
 
 
 HUGE = 2**60
-Q8_ROW = ("q", (6, 60), "Q8_0", bytes(6 * 60 // 32 * 34))
+Q8_ROW = ("q", (8, 60), "Q8_0", bytes(8 * 60 // 32 * 34))
 WRONG: dict[str, tuple[bytes, str]] = {
     "version 1": (gguf_bytes({}, PLAIN, version=1), "is GGUF version 1"),
     "big-endian": (gguf_bytes({}, PLAIN, version=3 << 24), "is GGUF version 50331648"),
@@ -85,7 +85,7 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "a tensor twice": (gguf_bytes({}, [PLAIN[0], PLAIN[0]]), "tensor `a` stands there twice"),
     "five axes": (gguf_bytes({}, [("a", (1, 1, 1, 1, 1), "F32", bytes(4))]), "would have 5 axes"),
     "an absurd shape": (gguf_bytes({}, [("a", (HUGE, HUGE), "F32", bytes(4))]), "the shape (1152921504606846976"),
-    "a row of half a block": (gguf_bytes({}, [Q8_ROW]), "no whole blocks of Q8_0"),
+    "a row of half a block": (gguf_bytes({}, [Q8_ROW]), "[8, 60] has no whole blocks of Q8_0"),
     "unknown type": (gguf_bytes({}, [("a", (1,), "?", bytes(4))]), "`GGML type 99`, which is not known"),
     "overlapping": (gguf_bytes({}, PLAIN, offsets=[0, 32]), "lie on the same bytes"),
     "outside": (gguf_bytes({}, PLAIN, offsets=[0, HUGE]), "outside of"),
