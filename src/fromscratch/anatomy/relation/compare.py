@@ -161,7 +161,8 @@ def _pruned_units(a: Fingerprint, how: Alignment) -> list[Step]:
 def _exact(a: Fingerprint, b: Fingerprint, found: dict[Slot, Origin]) -> WeightVerdict:
     """Every number of b is a number of a."""
     layers = layer_of_origin(found, b.layers)
-    steps = _depth_steps(layers, a.layers) + _width_steps(a, b, found) + transforms(a, b, found)
+    steps = _depth_steps(layers, a.layers) or _counted_steps(a, found)
+    steps += _width_steps(a, b, found) + transforms(a, b, found)
     relation = _heading(steps)
     if relation == Relation.IDENTICAL and _left_over(a, found):
         relation = Relation.TRANSFORMED
@@ -198,6 +199,18 @@ def _left_over(a: Fingerprint, found: Mapping[Slot, Origin]) -> tuple[str, ...]:
         if left
         else ()
     )
+
+
+def _counted_steps(a: Fingerprint, found: Mapping[Slot, Origin]) -> list[Step]:
+    """Matrices of a that are in b more than once or not at all, where layers are not known well enough to say more."""
+    matrices = [slot for slot, each in a.slots.items() if min(each.shape) > 1 and axes_of(slot)[0] != "tokens"]
+    uses = Counter(origin.slot for origin in found.values())
+    steps = []
+    if twice := [a.slots[slot].tensor for slot in matrices if uses[slot] > 1]:
+        steps.append(Step(Relation.LAYERS_REUSED, f"{len(twice)} matrices of A stand in B more than once"))
+    if left := [a.slots[slot].tensor for slot in matrices if not uses[slot]]:
+        steps.append(Step(Relation.PRUNED, f"{len(left)} of A's {len(matrices)} matrices are not in B", tuple(left)))
+    return steps
 
 
 def _depth_steps(layers: dict[int, int], layers_of_a: int) -> list[Step]:

@@ -20,7 +20,7 @@ from fromscratch.anatomy.relation.lineage import (
 )
 from fromscratch.anatomy.relation.nearness import ROUNDING, Lattice, cosine, lattice, rank_of_change, relative
 from fromscratch.anatomy.relation.signals import LayerHits, layer_hits, layer_test, unit_test, width_test
-from fromscratch.anatomy.relation.slots import Slot
+from fromscratch.anatomy.relation.slots import Slot, axes_of
 
 __all__ = ["Evidence", "gather"]
 
@@ -81,7 +81,8 @@ def gather(
     recovered = how.anchored and not is_identity(how.width)
     if not (any(test.significant for test in tests) or recovered):
         return replace(_unrelated(tests, hits.units * max(1, b.layers)), tests=tests, distances=distances)
-    evidence = _relation(case) if how.layers else _table_alone()
+    matrices = [slot for slot, pair in pairs.items() if min(pair[0].shape) > 1 and axes_of(slot)[0] != "tokens"]
+    evidence = _relation(case) if matrices else _table_alone()
     searched = "the residual stream was matched by search; no exact p-value is known for a match that was searched"
     layers = tuple(_layer(case, hits, j) for j in range(b.layers))
     reasons = ((searched,) if recovered else ()) + evidence.reasons
@@ -140,7 +141,7 @@ def _relation(case: Case) -> Evidence:
 def _partial(case: Case) -> tuple[Step, ...]:
     """Layers of b that have no origin, where others have one."""
     without = [j for j in range(case.b.layers) if j not in case.how.layers]
-    if not without:
+    if not without or not case.how.layers:
         return ()
     origins = ", ".join(f"{j} from {i}" for j, i in sorted(case.how.layers.items()))
     return (

@@ -23,6 +23,8 @@ FUSED = {
     Role.GATE_UP_BIAS: (Role.GATE_BIAS, Role.UP_BIAS),
 }
 
+OUTSIDE = (Role.EMBEDDING, Role.POSITION_EMBEDDING, Role.FINAL_NORM, Role.FINAL_NORM_BIAS, Role.HEAD, Role.HEAD_BIAS)
+
 Axis = Literal["tokens", "width", "queries", "keys", "values", "heads out", "units", "other"]
 AXES: Mapping[str, tuple[Axis, Axis]] = {
     Role.EMBEDDING: ("tokens", "width"),
@@ -42,7 +44,7 @@ AXES: Mapping[str, tuple[Axis, Axis]] = {
 
 @dataclass(frozen=True, order=True)
 class Slot:
-    """A role in a layer; ``-1`` outside the layers. What has no role is told apart by its name."""
+    """A role in a layer; ``-1`` outside the layers. What has no role, or no layer, is told apart by its name."""
 
     role: str
     layer: int = -1
@@ -80,15 +82,19 @@ def sources_of(checkpoint: Checkpoint, structure: Structure) -> list[Source]:
 
 
 def _sources(part: Part, shape: tuple[int, ...], structure: Structure) -> list[Source]:
-    layer = -1 if part.layer is None else part.layer
     transposed = part.transposed and len(shape) == 2
     if part.role in FUSED:
         rows = shape[1] if transposed else shape[0]
         split = _split(part, rows, structure)
         if split:
-            return [Source(Slot(role, layer), part.name, transposed, each) for role, each in split.items()]
-    named = "" if part.role != Role.UNKNOWN else part.name
-    return [Source(Slot(part.role, layer, named), part.name, transposed, None)]
+            return [Source(_slot(role, part), part.name, transposed, each) for role, each in split.items()]
+    return [Source(_slot(part.role, part), part.name, transposed, None)]
+
+
+def _slot(role: Role, part: Part) -> Slot:
+    if part.layer is not None:
+        return Slot(role, part.layer, part.name if role == Role.UNKNOWN else "")
+    return Slot(role, -1, "" if role in OUTSIDE else part.name)
 
 
 def _split(part: Part, rows: int, structure: Structure) -> Mapping[Role, Rows]:

@@ -76,7 +76,7 @@ def transforms(a: Fingerprint, b: Fingerprint, found: Mapping[Slot, Origin]) -> 
 
 def _layout(slot: Slot, origin: Origin, a: SlotPrint, b: SlotPrint) -> list[tuple[Transform, str]]:
     done: list[tuple[Transform, str]] = []
-    if slot.role == Role.HEAD and origin.slot.role == Role.EMBEDDING:
+    if slot.role != Role.EMBEDDING and origin.slot.role == Role.EMBEDDING:
         done.append(("untied", "repeat the embedding"))
     elif a.rows is None and b.rows is None and _name(a, slot, origin) != _name(b, slot, origin):
         done.append(("renamed", "have another name"))
