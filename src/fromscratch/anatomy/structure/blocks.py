@@ -202,20 +202,25 @@ def attention_blocks(reader: Reader, census: Census) -> Blocks:
 
 
 def _possible_widths(census: Census) -> list[int]:
-    return [width for width in WIDTHS if census.kv_width % width == 0] or [census.kv_width]
+    """Head widths to pair by: the usual ones, for a wrong one makes pairs fainter and not other ones."""
+    usual = [width for width in (32, 64, 128) if census.kv_width % width == 0]
+    return usual or [width for width in WIDTHS if census.kv_width % width == 0] or [census.kv_width]
 
 
 def _joined(
     reader: Reader, keys: list[tuple[str, str]], values: list[tuple[str, str]], pairs: Pairs, census: Census
 ) -> Blocks:
     """Queries with keys and values with outputs, put together by layer: queries read what outputs of their layer write,
-    unit by unit, and keys what values read."""
-    units, kv_units = _sample(census.query_width), _sample(census.kv_width)
+    unit by unit, and keys what values read; where all are of one size, each of the first is held to both others."""
     query, key = ([pair[i] for pair in keys] for i in (0, 1))
     value, output = ([pair[i] for pair in values] for i in (0, 1))
-    side = bonds(reader.stack(query, writes=False, units=units), reader.stack(output, writes=True, units=units))
-    inner = bonds(reader.stack(key, writes=False, units=kv_units), reader.stack(value, writes=False, units=kv_units))
-    together = pair_up(side * inner)
+    outer, inner = _sample(census.query_width), _sample(census.kv_width)
+    one, two = reader.stack(query, writes=False, units=outer), reader.stack(key, writes=False, units=inner)
+    three, four = reader.stack(value, writes=False, units=inner), reader.stack(output, writes=True, units=outer)
+    bond = bonds(one, four) * bonds(two, three)
+    if census.query_width == census.kv_width:
+        bond = bond * bonds(one, three) * bonds(two, four)
+    together = pair_up(bond)
     blocks = [
         {Role.QUERY: query[i], Role.KEY: key[i], Role.VALUE: value[j], Role.ATTENTION_OUTPUT: output[j]}
         for i, j in enumerate(together.partner)

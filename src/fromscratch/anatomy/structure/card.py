@@ -22,6 +22,7 @@ PARTS = {
     "mlp": {Role.GATE, Role.UP, Role.GATE_UP, Role.DOWN},
     "head": {Role.HEAD},
 }
+SHORT = {"attention heads": "heads", "order of layers": "order"}
 SURE: Mapping[str, str] = {"certain": "", "strong": "", "weak": " (weakly)", "claimed": " (as claimed)"}
 
 
@@ -166,7 +167,7 @@ def _names(card: Mapping[str, Any]) -> dict[str, str]:
     told = {"family": _family(card["nearest"])} if card["nearest"] else {}
     for name, each in card["findings"].items():
         if name not in ("head", "layers"):
-            told[name] = f"{each['value']}{SURE[each['confidence']]}: {each['evidence']}"
+            told[SHORT.get(name, name)] = f"{each['value']}{SURE[each['confidence']]}: {each['evidence']}"
         elif name == "layers" and each["evidence"] != "all of one shape":
             told[name] = each["evidence"]
     return told

@@ -49,7 +49,8 @@ def find_structure(checkpoint: Checkpoint, blind: bool = False) -> Structure:
     attention = find_attention(checkpoint, together, sizes, claims, claimed_layout)
     tied, tied_finding = _tied(checkpoint, parts)
     findings |= {"head": tied_finding} | ({"attention heads": attention.heads} if attention.heads else {})
-    findings |= {"layers": Finding(str(sizes.layers), "certain", "; ".join(sizes.uneven) or "all of one shape")}
+    if sizes.layers:
+        findings["layers"] = Finding(str(sizes.layers), "certain", "; ".join(sizes.uneven) or "all of one shape")
     roles = {part.role for part in parts.values()} | (blindly.present if blindly else set())
     strange = [name for name, part in parts.items() if part.role == Role.UNKNOWN]
     return Structure(

@@ -89,6 +89,8 @@ def find_turning(score_QG: NDArray[np.float32], head_width: int) -> Turning:
     key's other as often as its own; numbers of different pairs turn at different speeds and do not mix so.
     """
     query_width, kv_width = score_QG.shape
+    if head_width < 8 or head_width % 2:
+        return Turning(None, 1.0, "weak", f"heads of {head_width} have too few pairs to tell")
     shared_by, heads = query_width // kv_width, kv_width // head_width
     x_HRKHK = score_QG.reshape(heads, shared_by, head_width, heads, head_width)
     x_NKK = np.stack([x_HRKHK[head, each, :, head] for head in range(heads) for each in range(shared_by)])
@@ -96,9 +98,8 @@ def find_turning(score_QG: NDArray[np.float32], head_width: int) -> Turning:
     partners = {("interleaved", 1.0): unit_K ^ 1}
     for share in (1.0, 0.5, 0.25):
         turned = int(head_width * share)
-        if turned >= 8:
-            half = np.where(unit_K < turned, (unit_K + turned // 2) % turned, unit_K)
-            partners["half_split", share] = half
+        if turned >= 8 or share == 1:
+            partners["half_split", share] = np.where(unit_K < turned, (unit_K + turned // 2) % turned, unit_K)
     excess = {}
     near_KK = np.abs(unit_K[:, None] - unit_K[None])
     for (layout, share), partner_K in partners.items():
