@@ -15,6 +15,7 @@ from fromscratch.anatomy.structure.census import Census, take_census
 from fromscratch.anatomy.structure.order import Matrix, arrange, likeness, place_beside, second_moments
 from fromscratch.anatomy.structure.roles import Finding, Part, Role
 from fromscratch.anatomy.structure.sizes import READERS, Sizes
+from fromscratch.anatomy.structure.units import unit_sample
 from fromscratch.anatomy.structure.vectors import Vectors, read_vectors
 from fromscratch.anatomy.tensors import Checkpoint
 
@@ -171,7 +172,7 @@ def _moments(reader: Reader, blocks: Blocks, role: Role) -> NDArray[np.float32]:
     writes = role not in READERS
     rows = reader.checkpoint.tensors[names[0]].shape
     total = rows[1] if writes != reader.transposed else rows[0]
-    units = np.linspace(0, total - 1, min(total, UNITS)).astype(np.int64)
+    units = unit_sample(total, UNITS)
     return np.stack([second_moments(reader.stack([name], writes=writes, units=units)[0]) for name in names])
 
 

@@ -13,7 +13,7 @@ from fromscratch.anatomy.structure.census import Census
 from fromscratch.anatomy.structure.heads import WIDTHS, group_rows
 from fromscratch.anatomy.structure.pairing import Bond, Pairs, bonds, pair_up
 from fromscratch.anatomy.structure.roles import FusedOrder, Role
-from fromscratch.anatomy.structure.units import directions, read_units
+from fromscratch.anatomy.structure.units import directions, read_units, unit_sample
 from fromscratch.anatomy.tensors import Checkpoint
 
 __all__ = ["Blocks", "Reader", "attention_blocks", "is_transposed", "mlp_blocks"]
@@ -89,10 +89,6 @@ def _split(checkpoint: Checkpoint, names: Sequence[str], side: int, transposed: 
     return reads, [name for name in names if name not in set(reads)]
 
 
-def _sample(total: int, count: int = UNITS) -> NDArray[np.int64]:
-    return np.linspace(0, total - 1, min(total, count)).astype(np.int64)
-
-
 def _clear(*pairs: Pairs) -> float:
     return float(np.concatenate([each.clear for each in pairs]).mean())
 
@@ -100,7 +96,7 @@ def _clear(*pairs: Pairs) -> float:
 def mlp_blocks(reader: Reader, census: Census) -> Blocks:
     """Gates, ups and downs of each MLP. Of the two that read, up is the one whose units are as long as those of down:
     scaling one and dividing the other changes nothing, and weight decay evens them out."""
-    size, units = census.mlp_width, _sample(census.mlp_width)
+    size, units = census.mlp_width, unit_sample(census.mlp_width, UNITS)
     reads, writes = _split(reader.checkpoint, census.matrices[size], size, reader.transposed)
     if census.mlp == "fused":
         return _fused_mlp(reader, census, writes)
@@ -149,7 +145,7 @@ def _length_likeness(one_nUD: Directions, other_mUD: Directions) -> NDArray[np.f
 
 def _fused_mlp(reader: Reader, census: Census, writes: list[str]) -> Blocks:
     """Gate above up, as every project that fuses them has it."""
-    size, units = census.mlp_width, _sample(census.mlp_width)
+    size, units = census.mlp_width, unit_sample(census.mlp_width, UNITS)
     reads, _ = _split(reader.checkpoint, census.matrices[2 * size], 2 * size, reader.transposed)
     if len(reads) != len(writes):
         return Blocks((), 0, "the forms of the MLP's matrices do not add up")
@@ -179,7 +175,7 @@ def attention_blocks(reader: Reader, census: Census) -> Blocks:
     reads = writes = list(query_side)
     if census.query_width != census.width:
         reads, writes = _split(reader.checkpoint, query_side, census.query_width, reader.transposed)
-    units = _sample(census.query_width)
+    units = unit_sample(census.query_width, UNITS)
     one, other = reader.stack(reads, writes=False, units=units), reader.stack(writes, writes=True, units=units)
     kv = reader.stack(kv_names, writes=False)
     bond_of = {}
@@ -214,7 +210,7 @@ def _joined(
     unit by unit, and keys what values read; where all are of one size, each of the first is held to both others."""
     query, key = ([pair[i] for pair in keys] for i in (0, 1))
     value, output = ([pair[i] for pair in values] for i in (0, 1))
-    outer, inner = _sample(census.query_width), _sample(census.kv_width)
+    outer, inner = unit_sample(census.query_width, UNITS), unit_sample(census.kv_width, UNITS)
     one, two = reader.stack(query, writes=False, units=outer), reader.stack(key, writes=False, units=inner)
     three, four = reader.stack(value, writes=False, units=inner), reader.stack(output, writes=True, units=outer)
     bond = bonds(one, four) * bonds(two, three)
@@ -233,7 +229,7 @@ def _even_attention(reader: Reader, census: Census) -> Blocks:
     """Multi-head attention: queries and keys meet row by row, values and outputs row by column; which of queries and
     keys is which, no direction tells."""
     names, size = list(census.matrices[census.query_width]), census.query_width
-    units = _sample(size)
+    units = unit_sample(size, UNITS)
     if size == census.width:
         reads = writes = names
     else:
@@ -272,7 +268,7 @@ def _fused_attention(reader: Reader, census: Census) -> Blocks:
     output = list(census.matrices[query])
     if query != census.width:
         _, output = _split(reader.checkpoint, output, query, reader.transposed)
-    units = _sample(query)
+    units = unit_sample(query, UNITS)
     written = reader.stack(output, writes=True, units=units)
     found: dict[FusedOrder, Bond] = {}
     for order in ("stacked", "grouped"):

@@ -154,10 +154,8 @@ def _shape(card: Mapping[str, Any]) -> dict[str, str]:
 def _running(card: Mapping[str, Any]) -> dict[str, str]:
     told, flops, cache = {}, card["flops_per_token"], card["key_value_cache_bytes_per_token"]
     if flops:
-        told["running"] = (
-            f"{in_power(flops['weights'])}FLOP per token, and {in_power(flops['per_token_looked_back_to'])}"
-        )
-        told["running"] += "for each token looked back to"
+        weights, look = in_power(flops["weights"]), in_power(flops["per_token_looked_back_to"])
+        told["running"] = f"{weights}FLOP per token, and {look}FLOP for each token looked back to"
     if cache:
         told["cache"] = f"{cache / 1024:,.1f} KiB per token of keys and values in bf16"
     return told

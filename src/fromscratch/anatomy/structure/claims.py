@@ -52,9 +52,8 @@ def read_claims(config: Mapping[str, Any]) -> Claims:
     flat = _flat(config)
     found: dict[str, Any] = {}
     for claim, spellings in SPELLINGS.items():
-        kinds = (str,) if claim in ("activation", "architecture") else (int, float)
         values = (flat.get(spelling) for spelling in spellings)
-        found[claim] = next((each for each in values if isinstance(each, kinds) and not isinstance(each, bool)), None)
+        found[claim] = next((each for each in values if _fits(claim, each)), None)
     if flat.get("use_sliding_window") is False:
         found["window_tokens"] = None
     if isinstance(found["epsilon"], float) and "general.architecture" in config:
@@ -68,6 +67,14 @@ def read_claims(config: Mapping[str, Any]) -> Claims:
     found["norm"] = flat["norm"] if flat.get("norm") in ("rms", "layer") else norm
     parallel = any(flat.get(key) is True for key in ("use_parallel_residual", "parallel_attn", "parallel_residual"))
     return Claims(**found, parallel=parallel or flat.get("block") == "parallel")
+
+
+def _fits(claim: str, value: object) -> bool:
+    if claim in ("activation", "architecture"):
+        return isinstance(value, str)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return value > 0 and (claim in ("epsilon", "rotary_base") or isinstance(value, int))
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -111,11 +111,9 @@ def _unknown(parts: Mapping[str, Part], claims: Claims, attention: Attention) ->
     """What these weights cannot tell, with what is claimed of it."""
 
     def claimed(value: float | int | str | None) -> str:
-        return (
-            "nothing claims one"
-            if value is None
-            else f"its config says {value:{'' if isinstance(value, str) else ','}}"
-        )
+        if value is None:
+            return "nothing claims one"
+        return f"its config says {value if isinstance(value, str) or value < 1 else format(value, ',.0f')}"
 
     told = [f"the epsilon of norms: {claimed(claims.epsilon)}"]
     if attention.layout:

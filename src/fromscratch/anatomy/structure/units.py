@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 
 from fromscratch.anatomy.tensors import StoredTensor
 
-__all__ = ["Directions", "alignment", "cross_alignment", "directions", "read_directions", "read_units", "stream_sample"]
+__all__ = [
+    "Directions",
+    "alignment",
+    "cross_alignment",
+    "directions",
+    "read_directions",
+    "read_units",
+    "stream_sample",
+    "unit_sample",
+]
 
 Directions = NDArray[np.float32]
 
@@ -48,21 +57,35 @@ def read_units(
     """
     if writes:
         rows = tensor.read_rows(sample.start, sample.stop).astype(np.float32, copy=False)
-        return np.ascontiguousarray((rows if units is None else rows[:, units]).T)
-    return _read_columns(tensor, sample, units)
+        return _finite(np.ascontiguousarray((rows if units is None else rows[:, units]).T))
+    return _finite(_read_columns(tensor, sample, units))
+
+
+def _finite(x_UD: Directions) -> Directions:
+    """Weights of a run that diverged have no direction, and stop nobody."""
+    return np.nan_to_num(x_UD, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _read_columns(tensor: StoredTensor, sample: slice, units: NDArray[np.int64] | None) -> Directions:
-    """Rows by blocks, of which the sampled columns are kept."""
-    total, step = tensor.shape[0], max(1, BLOCK_BYTES // (4 * tensor.shape[1]))
-    wanted = np.arange(total) if units is None else units
+    """Rows by runs of neighbours and by blocks, of which the sampled columns are kept."""
+    wanted = np.arange(tensor.shape[0]) if units is None else units
+    step = max(1, BLOCK_BYTES // (4 * tensor.shape[1]))
     found_UD = np.empty((len(wanted), sample.stop - sample.start), np.float32)
-    for first in range(0, total, step):
-        inside = (wanted >= first) & (wanted < first + step)
-        if inside.any():
-            rows = tensor.read_rows(first, min(total, first + step))
-            found_UD[inside] = rows[wanted[inside] - first, sample]
+    breaks = np.flatnonzero(np.diff(wanted) != 1) + 1
+    for start, end in zip([0, *breaks], [*breaks, len(wanted)], strict=True):
+        for first in range(start, end, step):
+            last = min(first + step, end)
+            found_UD[first:last] = tensor.read_rows(int(wanted[first]), int(wanted[last - 1]) + 1)[:, sample]
     return found_UD
+
+
+def unit_sample(total: int, count: int) -> NDArray[np.int64]:
+    """``count`` of so many units (all where there are fewer), in eight runs of neighbours spread over them: a run is
+    one read."""
+    if total <= count:
+        return np.arange(total)
+    starts = np.linspace(0, total - count // 8, 8).astype(np.int64)
+    return np.unique((starts[:, None] + np.arange(count // 8)).ravel())
 
 
 def alignment(one_UD: Directions, other_UD: Directions) -> float:
