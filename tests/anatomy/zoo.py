@@ -24,7 +24,7 @@ __all__ = ["DERIVED", "Derived", "Zoo", "make_zoo"]
 Random = np.random.Generator
 Models = Mapping[str, Arrays]
 
-LAYERS, D, F, H, G, K = SHAPE.layers, SHAPE.width, SHAPE.ffn_width, SHAPE.heads, SHAPE.kv_heads, SHAPE.key_width
+LAYERS, D, K = SHAPE.layers, SHAPE.width, SHAPE.key_width
 MATRIX = re.compile(r"_proj|embed|lm_head")
 TRANSFORMED = "identical up to a transform"
 
@@ -174,10 +174,13 @@ def shuffled(models: Models, random: Random) -> Derived:
     )
 
 
-def shuffle(arrays: Arrays, random: Random) -> tuple[Arrays, tuple[tuple[int, ...], ...]]:
+def shuffle(
+    arrays: Arrays, random: Random, shape: DecoderSettings = SHAPE
+) -> tuple[Arrays, tuple[tuple[int, ...], ...]]:
     """Heads within their groups, groups among each other, and units of the MLP in another order in each layer."""
+    D, F, H, G, K = shape.width, shape.ffn_width, shape.heads, shape.kv_heads, shape.key_width
     made, units = dict(arrays), []
-    for layer in range(LAYERS):
+    for layer in range(shape.layers):
         groups = random.permutation(G)
         heads_H = np.concatenate([group * (H // G) + random.permutation(H // G) for group in groups])
         unit_F = random.permutation(F)
@@ -386,7 +389,7 @@ def shuffled_fused_renamed(models: Models, random: Random) -> Derived:
     shuffled_arrays, units = shuffle(models["base"], random)
     arrays, names = at_random(fuse(shuffled_arrays), random)
     transforms = frozenset({"heads permuted", "units permuted", "fused", "renamed"})
-    return Derived(arrays, ("base",), TRANSFORMED, "same_up_to_renaming", transforms, names, unit_maps=units)
+    return Derived(arrays, ("base",), TRANSFORMED, "undecided", transforms, names, unit_maps=units)
 
 
 def tuned_renamed_halved(models: Models, _random: Random) -> Derived:

@@ -1,7 +1,7 @@
 """Two checkpoints, three questions: is it the same architecture, are the weights related, what do licences ask for."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from math import prod
@@ -10,12 +10,13 @@ from pathlib import Path
 from fromscratch.anatomy.duties import Duties, find_duties
 from fromscratch.anatomy.opening.open import open_checkpoint
 from fromscratch.anatomy.relation.compare import compare_weights
-from fromscratch.anatomy.relation.digests import NATIVE
+from fromscratch.anatomy.relation.digests import BFLOAT16, FLOAT16, NATIVE
 from fromscratch.anatomy.relation.fingerprint import Fingerprint, fingerprint
 from fromscratch.anatomy.relation.judgement import WeightVerdict
+from fromscratch.anatomy.structure.axes import UNKNOWN
 from fromscratch.anatomy.structure.find import find_structure
 from fromscratch.anatomy.structure.match import ArchitectureVerdict, match_names
-from fromscratch.anatomy.structure.roles import Structure
+from fromscratch.anatomy.structure.roles import Role, Structure
 from fromscratch.anatomy.tensors import Array, Checkpoint, StoredTensor
 from fromscratch.core.progress import Advance, progress
 
@@ -72,9 +73,43 @@ def compare_checkpoints(a: Checkpoint, b: Checkpoint, *, blind: bool = False) ->
     structures = sides[0].structure, sides[1].structure
     prints = print_of(a, structures[0]), print_of(b, structures[1])
     weights = compare_weights(*prints)
-    architecture = match_names(*structures, (_whole_tensors(prints[0]), _whole_tensors(prints[1])))
+    kinds = {*sides[0].kinds, *sides[1].kinds}
+    precision = BFLOAT16 if "BF16" in kinds else FLOAT16 if "F16" in kinds else NATIVE  # the least that both have
+    structures = _adopted(*structures, weights)
+    architecture = match_names(
+        *structures, (_whole_tensors(prints[0], precision), _whole_tensors(prints[1], precision))
+    )
     duties = find_duties(a, b, weights)
+    sides = replace(sides[0], structure=structures[0]), replace(sides[1], structure=structures[1])
     return Comparison(*sides, blind, architecture, weights, duties, time.monotonic() - began)
+
+
+def _adopted(a: Structure, b: Structure, weights: WeightVerdict) -> tuple[Structure, Structure]:
+    """Both structures; a tensor whose own could not tell its role has that of the one whose numbers it holds."""
+    if weights.layers and len({layer.a for layer in weights.layers}) < len(weights.layers):
+        return a, b  # layers that stand in the child twice have no counterpart of their own
+    held = dict(weights.names)
+    back = {origin[0]: (name,) for name, origin in held.items() if len(origin) == 1}
+    if weights.direction == "a from b":
+        held, back = back, held
+    turned = {name for step in weights.steps if step.what == "transposed" for name in step.tensors}
+    return _taken_over(a, b, back, turned), _taken_over(b, a, held, turned)
+
+
+def _taken_over(
+    to: Structure, of: Structure, held: Mapping[str, tuple[str, ...]], turned: Collection[str]
+) -> Structure:
+    named = to.findings.get("names")
+    if named is not None and named.value != UNKNOWN:
+        return to  # what its names say stands
+    parts = dict(to.parts)
+    for name, origin in held.items():
+        part = of.parts[origin[0]]
+        if len(origin) > 1:  # it holds several of the other's, of one layer
+            parts[name] = replace(parts[name], layer=part.layer)
+        elif part.role != Role.UNKNOWN:
+            parts[name] = replace(part, name=name, transposed=part.transposed != (name in turned))
+    return replace(to, parts=parts)
 
 
 def side_of(checkpoint: Checkpoint, blind: bool = False) -> Side:
@@ -130,6 +165,10 @@ def _reporting_rows(tensor: StoredTensor, advance: Advance) -> Callable[[int, in
     return reading
 
 
-def _whole_tensors(of: Fingerprint) -> dict[str, str]:
+def _whole_tensors(of: Fingerprint, precision: int) -> dict[str, str]:
     """Digest of the numbers of each tensor that is one slot, by name."""
-    return {each.tensor: f"{each.digest.whole[NATIVE]} {each.shape}" for each in of.slots.values() if each.rows is None}
+    return {
+        each.tensor: f"{each.digest.whole[precision]} {each.shape} {each.transposed}"
+        for each in of.slots.values()
+        if each.rows is None
+    }

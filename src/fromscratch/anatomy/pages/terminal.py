@@ -77,11 +77,11 @@ def _architecture(found: Comparison) -> Iterable[RenderableType]:
     changed = renames(verdict.pairings)
     if changed:
         shown = [
-            (each.a, "→ " + each.b, f"× {each.count}", f"by {each.proof}", each.change)
+            (each.a, "→", each.b, f"× {each.count}", f"by {each.proof}", each.change)
             for each in changed[:RENAMES_SHOWN]
         ]
         yield Text()
-        yield _rows(shown, ("in A", "in B", "", "", ""))
+        yield _rows(shown, ("in A", "", "in B", "", "", ""))
         if len(changed) > RENAMES_SHOWN:
             yield Text(f"and {len(changed) - RENAMES_SHOWN} more; --json and --html have them all", "dim")
     for label, names in (("only in A", verdict.only_a), ("only in B", verdict.only_b), ("buffers", verdict.buffers)):
