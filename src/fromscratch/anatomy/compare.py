@@ -22,6 +22,8 @@ from fromscratch.core.progress import Advance, progress
 
 __all__ = ["Comparison", "Side", "compare", "compare_checkpoints", "print_of", "side_of"]
 
+LEFT_SHOWN = 4
+
 
 @dataclass(frozen=True)
 class Side:
@@ -72,7 +74,7 @@ def compare_checkpoints(a: Checkpoint, b: Checkpoint, *, blind: bool = False) ->
     sides = side_of(a, blind), side_of(b, blind)
     structures = sides[0].structure, sides[1].structure
     prints = print_of(a, structures[0]), print_of(b, structures[1])
-    weights = compare_weights(*prints)
+    weights = _with_what_is_left(compare_weights(*prints), *prints)
     kinds = {*sides[0].kinds, *sides[1].kinds}
     precision = BFLOAT16 if "BF16" in kinds else FLOAT16 if "F16" in kinds else NATIVE  # the least that both have
     structures = _adopted(*structures, weights)
@@ -84,12 +86,23 @@ def compare_checkpoints(a: Checkpoint, b: Checkpoint, *, blind: bool = False) ->
     return Comparison(*sides, blind, architecture, weights, duties, time.monotonic() - began)
 
 
+def _with_what_is_left(verdict: WeightVerdict, a: Fingerprint, b: Fingerprint) -> WeightVerdict:
+    """The verdict with the tensors named that nothing was found for, where the rest shows a lineage."""
+    child = a if verdict.direction == "a from b" else b
+    seen = verdict.names.keys() | {each.b for each in verdict.distances}
+    left = sorted({each.tensor for each in child.slots.values()} - seen)
+    if not left or not verdict.relation.is_lineage:
+        return verdict
+    told = ", ".join(left[:LEFT_SHOWN]) + (" …" if len(left) > LEFT_SHOWN else "")
+    return replace(verdict, reasons=(*verdict.reasons, f"nothing was found for {len(left)} tensors: {told}"))
+
+
 def _adopted(a: Structure, b: Structure, weights: WeightVerdict) -> tuple[Structure, Structure]:
     """Both structures; a tensor whose own could not tell its role has that of the one whose numbers it holds."""
     if weights.layers and len({layer.a for layer in weights.layers}) < len(weights.layers):
         return a, b  # layers that stand in the child twice have no counterpart of their own
-    held = dict(weights.names)
-    back = {origin[0]: (name,) for name, origin in held.items() if len(origin) == 1}
+    held: dict[str, tuple[str, ...]] = dict(weights.names)
+    back: dict[str, tuple[str, ...]] = {origin[0]: (name,) for name, origin in held.items() if len(origin) == 1}
     if weights.direction == "a from b":
         held, back = back, held
     turned = {name for step in weights.steps if step.what == "transposed" for name in step.tensors}
