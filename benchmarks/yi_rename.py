@@ -45,15 +45,19 @@ def main() -> int:
         settings = PRESETS["yi-6b"].settings.model_copy(update={"layers": asked.layers})
         size = write_yi(folder / "yi", settings, PRESETS["yi-6b"].vocabulary)
         print(f"{size / 1e9:.2f} GB in 2 shards; {platform.machine()}, {os.cpu_count()} cores\n")
-        before = _digests(folder / "yi")  # also brings the files into the page cache, as far as they fit
+        before = _digests(folder / "yi")
         copied = _timed(lambda: shutil.copytree(folder / "yi", folder / "copy"))
         shutil.rmtree(folder / "copy")
+        os.sync()
+        _digests(folder / "yi")  # as before the copy: read once, in the page cache as far as it fits
         command = [sys.executable, "-m", "fromscratch", "convert", str(folder / "yi"), "--to", "llama", "--json"]
         answer: list[str] = []
         taken = _timed(lambda: answer.append(_run([*command, "--out", str(folder / "llama")])))
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = json.loads(answer[0])
-        print(f"convert  {taken:6.1f} s, {size / taken / 1e9:.2f} GB/s, {peak:,.0f} MB at most")
+        print(f"convert  {taken:6.1f} s, {size / taken / 1e9:.2f} GB/s; ", end="")
+        print(f"{used.ru_utime:.1f} s of it reckoning, {used.ru_stime:.1f} s in the kernel; ", end="")
+        print(f"{used.ru_maxrss / 1024:,.0f} MB at most")
         print(f"copying  {copied:6.1f} s, {size / copied / 1e9:.2f} GB/s")
         print(f"only renamed: {done['only_renamed']}; {done['renamed']} of {done['tensors']}; not written: ", end="")
         print(f"{len(done['dropped'])} tensors; {'; '.join(done['remarks'])}")

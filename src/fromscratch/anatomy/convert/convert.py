@@ -121,7 +121,8 @@ def plan_conversion(
     if target != "native":  # a window that is left is as wide as the context
         settings = settings.model_copy(update={"window_tokens": None})
     tokenizing = _tokenizing(checkpoint)
-    remarks = [*_left_out(checkpoint, target), *(() if tokenizing else ("no tokenizer was found beside the weights",))]
+    remarks = [*checkpoint.remarks, *_left_out(checkpoint, target)]
+    remarks += [] if tokenizing else ["no tokenizer was found beside the weights"]
     layout = _layout(checkpoint, structure)
     if structure.rotary_layout not in (None, layout) and settings.positions.kind == "rotary":
         remarks.append(
@@ -215,12 +216,12 @@ def _layout(checkpoint: Checkpoint, structure: Structure) -> RotaryLayout:
 def _left_out(checkpoint: Checkpoint, target: str) -> list[str]:
     """What of the source is not taken along, in words."""
     told = []
-    code = [name for name in checkpoint.other_files if name.endswith(".py")]
+    code = [name for name in checkpoint.other_files if name.endswith(".py") and _is_folder(checkpoint)]
     if "auto_map" in checkpoint.config or code:
         named = f" ({', '.join(code)})" if code else ""
         told.append(f"the model's own code{named} and `auto_map` are left out: nothing needs to run it")
     known = {*code, *READ_AS_SETTINGS, *READ_AS_TOKENIZER, *_papers(checkpoint)}
-    others = [name for name in checkpoint.other_files if name not in known]
+    others = [name for name in checkpoint.other_files if name not in known and _is_folder(checkpoint)]
     if others:
         told.append(f"left out: {', '.join(others[:8])}" + (f" and {len(others) - 8} more" if len(others) > 8 else ""))
     if target == "yi":
@@ -229,7 +230,12 @@ def _left_out(checkpoint: Checkpoint, target: str) -> list[str]:
 
 
 def _papers(checkpoint: Checkpoint) -> Sequence[str]:
-    return [name for name in checkpoint.other_files if name.upper().startswith(PAPERS)]
+    return [name for name in checkpoint.other_files if name.upper().startswith(PAPERS) and _is_folder(checkpoint)]
+
+
+def _is_folder(checkpoint: Checkpoint) -> bool:
+    """Whether a folder was named; what lies beside a file may belong to something else."""
+    return not any(checkpoint.place.endswith(tensor.file) for tensor in checkpoint.tensors.values())
 
 
 def _name(place: str) -> str:

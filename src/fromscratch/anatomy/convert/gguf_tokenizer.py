@@ -151,6 +151,12 @@ def gguf_tokenizer_table(tokenizing: Tokenizing, vocabulary: int, place: str) ->
             "tokenizer.ggml.pre": Typed("string", pre),
             "tokenizer.ggml.merges": Typed("string", [" ".join(each) for each in pairs]),
         }
+    return table | _named_tokens(tokenizing), remarks
+
+
+def _named_tokens(tokenizing: Tokenizing) -> dict[str, Typed]:
+    """Which tokens have names, which stand at the ends of a text, and how a conversation is written."""
+    table: dict[str, Typed] = {}
     for name, key in NUMBERS.items():
         if (number := tokenizing.id_of(name)) is not None:
             table[f"tokenizer.ggml.{key}_token_id"] = Typed("u32", number)
@@ -158,7 +164,7 @@ def gguf_tokenizer_table(tokenizing: Tokenizing, vocabulary: int, place: str) ->
     table["tokenizer.ggml.add_eos_token"] = Typed("bool", tokenizing.last_token is not None)
     if tokenizing.template is not None:
         table["tokenizer.chat_template"] = Typed("string", tokenizing.template)
-    return table, remarks
+    return table
 
 
 def _tokens(tokenizing: Tokenizing, vocabulary: int, place: str) -> tuple[list[str], list[int]]:

@@ -39,6 +39,7 @@ QUERY_BIASES = (Role.QUERY_BIAS, Role.KEY_BIAS, Role.VALUE_BIAS)
 STACKED = (*QUERIES, *QUERY_BIASES)
 SHARD_BYTES = 5_000_000_000
 SECOND_COPY = "a second copy of the embedding, which the head is"
+SET_ASIDE = "a head of its own, which was asked to be the embedding"
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def make_plan(checkpoint: Checkpoint, structure: Structure, decided: Decided, re
     dropped = {part.name: NOT_WRITTEN[part.role] for part in structure.parts.values() if part.role in NOT_WRITTEN}
     sources = _separated(checkpoint, structure, settings)
     if settings.head == "tied" and (Role.HEAD, None) in sources:
-        dropped[sources.pop((Role.HEAD, None))[0].input] = SECOND_COPY
+        dropped[sources.pop((Role.HEAD, None))[0].input] = SECOND_COPY if structure.tied else SET_ASIDE
     names = target_names(decided.target, gguf_architecture(settings))
     repeated = _fit_to(names, decided, sources)
     laid: dict[Place, tuple[Piece, ...]] = {**sources, **_zero_biases(sources, decided)}

@@ -84,28 +84,15 @@ def scored_bpe(pieces: Pieces) -> dict[str, Any]:
         for number, (text, kind) in enumerate(zip(pieces.texts, pieces.types, strict=True))
         if kind in (CONTROL, UNKNOWN, USER_DEFINED)
     ]
-    normalise: list[dict[str, Any]] = []
-    if pieces.character_map:
-        encoded = base64.b64encode(pieces.character_map).decode()
-        normalise.append({"type": "Precompiled", "precompiled_charsmap": encoded})
-    if pieces.one_space:
-        normalise.append({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "})
-    if pieces.space_first:
-        normalise.append({"type": "Prepend", "prepend": SPACE})
-    normalise.append({"type": "Replace", "pattern": {"String": " "}, "content": SPACE})
-    decode: list[dict[str, Any]] = [{"type": "Replace", "pattern": {"String": SPACE}, "content": " "}]
-    decode += [{"type": "ByteFallback"}, {"type": "Fuse"}]
-    if pieces.space_first:
-        decode.append({"type": "Strip", "content": " ", "start": 1, "stop": 0})
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
         "added_tokens": [added_token(*each) for each in added],
-        "normalizer": {"type": "Sequence", "normalizers": normalise},
+        "normalizer": {"type": "Sequence", "normalizers": _normalisers(pieces)},
         "pre_tokenizer": None,
         "post_processor": None,
-        "decoder": {"type": "Sequence", "decoders": decode},
+        "decoder": {"type": "Sequence", "decoders": _decoders(pieces)},
         "model": {
             "type": "BPE",
             "dropout": None,
@@ -119,6 +106,27 @@ def scored_bpe(pieces: Pieces) -> dict[str, Any]:
             "merges": _merges(pieces, vocabulary),
         },
     }
+
+
+def _normalisers(pieces: Pieces) -> list[dict[str, Any]]:
+    normalise: list[dict[str, Any]] = []
+    if pieces.character_map:
+        encoded = base64.b64encode(pieces.character_map).decode()
+        normalise.append({"type": "Precompiled", "precompiled_charsmap": encoded})
+    if pieces.one_space:
+        normalise.append({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "})
+    if pieces.space_first:
+        normalise.append({"type": "Prepend", "prepend": SPACE})
+    normalise.append({"type": "Replace", "pattern": {"String": " "}, "content": SPACE})
+    return normalise
+
+
+def _decoders(pieces: Pieces) -> list[dict[str, Any]]:
+    decode: list[dict[str, Any]] = [{"type": "Replace", "pattern": {"String": SPACE}, "content": " "}]
+    decode += [{"type": "ByteFallback"}, {"type": "Fuse"}]
+    if pieces.space_first:
+        decode.append({"type": "Strip", "content": " ", "start": 1, "stop": 0})
+    return decode
 
 
 def added_token(number: int, text: str, special: bool) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from fromscratch.anatomy.tensors import Checkpoint
 from fromscratch.core.errors import FromScratchError
 from fromscratch.core.recipe_file import assign
 from fromscratch.core.settings import validate_settings
-from fromscratch.model.description import DESCRIPTION
 from fromscratch.model.settings import DecoderSettings
 from fromscratch.model.transformers_config import read_config
 
@@ -38,8 +37,8 @@ def read_settings(
     vocabulary = structure.vocabulary
     if checkpoint.format == "gguf":
         tree = _of_gguf(checkpoint, structure)
-    elif (ours := _own_description(checkpoint)) is not None:
-        tree = dict(ours["settings"])
+    elif isinstance(config.get("settings"), Mapping):  # our own model.json
+        tree = dict(config["settings"])
     elif LITGPT_CONFIG in checkpoint.other_files and "model_type" not in config:
         tree = _of_litgpt(checkpoint.read_file(LITGPT_CONFIG).decode())
     elif config.get("model_type"):
@@ -51,16 +50,6 @@ def read_settings(
     for dotted, value in overrides.items():
         assign(tree, dotted, value)
     return validate_settings(DecoderSettings, tree, checkpoint.place, overrides), vocabulary
-
-
-def _own_description(checkpoint: Checkpoint) -> Mapping[str, Any] | None:
-    """Our own ``model.json``, which a release has not: its ``config.json`` says the same."""
-    if isinstance(checkpoint.config.get("settings"), Mapping):
-        return checkpoint.config
-    if DESCRIPTION in checkpoint.other_files and not checkpoint.config:
-        described = json.loads(checkpoint.read_file(DESCRIPTION))
-        return described if isinstance(described.get("settings"), Mapping) else None
-    return None
 
 
 def _head(checkpoint: Checkpoint, structure: Structure, tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> str:
@@ -209,18 +198,23 @@ def _scalar(told: str) -> Any:
 
 def _of_shapes(checkpoint: Checkpoint, structure: Structure, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Nothing describes the model: sizes and roles are in the tensors, three numbers are not."""
-    rotary = not structure.of_role(Role.POSITION_EMBEDDING)
+    table = structure.name_of(Role.POSITION_EMBEDDING)
+    rotary = table is None
+    known = {} if table is None else {"context_tokens": checkpoint.tensors[table].shape[0]}
     for dotted in NOT_IN_WEIGHTS:
         within = dotted.partition(".")[0]
-        if dotted not in overrides and within not in overrides and (rotary or within != "positions"):
+        if dotted not in {*overrides, *known} and within not in overrides and (rotary or within != "positions"):
             asked = " ".join(f"--set {each}" for each in NOT_IN_WEIGHTS.values())
             raise FromScratchError(
-                f"{checkpoint.place}: no config beside it, and weights do not tell `{dotted}`",
+                f"{checkpoint.place}: {_without_config(checkpoint)}, and weights do not tell `{dotted}`",
                 f"say what you know of it, for example {asked}",
             )
-    if structure.query_heads is None or structure.kv_heads is None:
+    heads = overrides.get("heads", structure.query_heads)
+    kv_heads = overrides.get("kv_heads", structure.kv_heads)
+    if heads is None or kv_heads is None:
         raise FromScratchError(
-            f"{checkpoint.place}: how many heads it has could not be told", "put its config.json beside it"
+            f"{checkpoint.place}: {_without_config(checkpoint)}, and its weights do not show how many heads it has",
+            "say it, for example --set heads=32 --set kv_heads=8",
         )
     layer_norm = bool(structure.of_role(Role.FINAL_NORM_BIAS))
     gated = bool(structure.of_role(Role.GATE) or structure.of_role(Role.GATE_UP))
@@ -228,13 +222,19 @@ def _of_shapes(checkpoint: Checkpoint, structure: Structure, overrides: Mapping[
     return {
         "layers": structure.layers,
         "width": structure.width,
-        "heads": structure.query_heads,
-        "kv_heads": structure.kv_heads,
-        "head_width": head_width if head_width and head_width * structure.query_heads != structure.width else None,
+        "heads": heads,
+        "kv_heads": kv_heads,
+        "head_width": head_width if head_width and head_width * heads != structure.width else None,
         "qk_norm": "head" if structure.of_role(Role.QUERY_NORM) else "none",
         "biases": _biases(structure),
         "activation": "swiglu" if gated else "gelu_tanh",
         "ffn_width": structure.mlp_width,
         "norm": "layer" if layer_norm else "rms",
         "positions": {"kind": "rotary" if rotary else "learned"},
+        **known,
     }
+
+
+def _without_config(checkpoint: Checkpoint) -> str:
+    odd = next((remark for remark in checkpoint.remarks if "config.json" in remark), None)
+    return f"its config could not be read ({odd})" if odd else "no config beside it"
