@@ -169,7 +169,9 @@ def write_pairs(zoo: Zoo, folder: Path) -> dict[str, tuple[Path, Path, str]]:
 def write(folder: Path, arrays: Any, config: Any, kinds: Any) -> None:
     folder.mkdir()
     forms = {"BF16": torch.bfloat16, "F16": torch.float16}
-    tensors = {name: torch.from_numpy(np.ascontiguousarray(each)) for name, each in arrays.items()}
+    tensors = {
+        name: torch.from_numpy(np.array(each, order="C")) for name, each in arrays.items()
+    }  # copies: layers may stand twice
     tensors = {
         name: each.to(forms[kinds[name]]) if kinds.get(name) in forms else each for name, each in tensors.items()
     }

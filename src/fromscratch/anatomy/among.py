@@ -49,6 +49,7 @@ def write_fingerprint(place: str | Path, file: Path | None = None, *, blind: boo
     checkpoint = open_checkpoint(place)
     made = print_of(checkpoint, side_of(checkpoint, blind).structure)
     path = file or Path(f"{Path(str(place)).name or 'model'}{SUFFIX}")
+    path.parent.mkdir(parents=True, exist_ok=True)
     save_fingerprint(made, path)
     return path, made
 

@@ -1,5 +1,6 @@
 """A comparison on a terminal: the three answers first, then what each rests on."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console, Group, RenderableType
@@ -143,7 +144,12 @@ def _duties(found: Comparison) -> Iterable[RenderableType]:
 def ranking_page(found: Ranking) -> RenderableType:
     """One model among many, the nearest first."""
     rows = [
-        (each.file, Text(weight_words(each.verdict), "bold"), bound(each.log10_p), Text(each.verdict.summary, "dim"))
+        (
+            each.file,
+            Text(weight_words(each.verdict), "bold"),
+            bound(each.log10_p) if math.isfinite(each.log10_p) else "equal numbers",
+            Text(each.verdict.summary, "dim"),
+        )
         for each in found.candidates
     ]
     parts: list[RenderableType] = [
