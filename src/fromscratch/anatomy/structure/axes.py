@@ -22,14 +22,15 @@ def find_axes(
     naming: Naming | None,
     sizes: Sizes,
     strange: Collection[str],
+    vectors_known: bool,
 ) -> dict[str, Finding]:
     """Attention, activation, normalisation and positions, without sizes, each with its evidence.
 
-    ``strange`` are the names of tensors without a role.
+    ``strange`` are the names of tensors without a role; without ``vectors_known`` nothing is said of biases.
     """
     experts = sum("expert" in name for name in strange)
     return {
-        "attention": _attention(roles, attention, sizes),
+        "attention": _attention(roles, attention, sizes, vectors_known),
         "activation": _activation(roles, experts),
         "normalisation": _normalisation(roles, claims, naming),
         "positions": _positions(roles, attention, claims),
@@ -53,7 +54,7 @@ def axes_of_settings(settings: DecoderSettings) -> dict[str, str]:
     }
 
 
-def _attention(roles: Collection[Role], attention: Attention, sizes: Sizes) -> Finding:
+def _attention(roles: Collection[Role], attention: Attention, sizes: Sizes, vectors_known: bool) -> Finding:
     if not sizes.query_width:
         return Finding(UNKNOWN, "weak", "no attention was found")
     if sizes.query_width == sizes.kv_width:
@@ -66,6 +67,8 @@ def _attention(roles: Collection[Role], attention: Attention, sizes: Sizes) -> F
     biases = "biases" if Role.ATTENTION_OUTPUT_BIAS in roles else "no biases"
     if some and Role.ATTENTION_OUTPUT_BIAS not in roles:
         biases = "biases of queries, keys and values"
+    if not vectors_known:
+        biases = "biases unknown"
     normed = ["queries and keys normalised"] if Role.QUERY_NORM in roles else []
     return Finding(", ".join([kind, biases, *normed]), confidence, why)  # type: ignore[arg-type]
 

@@ -19,7 +19,7 @@ from fromscratch.anatomy.structure.units import unit_sample
 from fromscratch.anatomy.structure.vectors import Vectors, read_vectors
 from fromscratch.anatomy.tensors import Checkpoint
 
-__all__ = ["BlindRoles", "find_roles"]
+__all__ = ["FoundRoles", "find_roles"]
 
 STREAM, UNITS = 512, 768  # numbers of the stream and units of each matrix that are looked at
 CLEAR_ENOUGH = 0.5  # below this share of clear pairs nothing is said: weights that were never trained show none
@@ -28,12 +28,12 @@ LAYERS_TO_ORDER = 6  # among fewer, an order by likeness alone would often be fo
 
 
 @dataclass(frozen=True)
-class BlindRoles:
+class FoundRoles:
     """Parts by name, and how they were found."""
 
     parts: Mapping[str, Part]
     together: Mapping[str, Part]
-    """Matrices that work together under one number, which is no layer: enough to look into heads."""
+    """Matrices that work together under one number, which need be no layer: enough to look into heads."""
     sizes: Sizes
     present: frozenset[Role]
     """Roles that some tensors must have, by their counts, without it being known which."""
@@ -41,13 +41,13 @@ class BlindRoles:
     unknown: tuple[str, ...]
 
 
-def find_roles(checkpoint: Checkpoint) -> BlindRoles:
+def find_roles(checkpoint: Checkpoint) -> FoundRoles:
     """The role of each tensor from shapes and numbers. What nothing tells stays ``unknown``, or without a layer."""
     parts = {name: Part(name, Role.UNKNOWN, None) for name in checkpoint.tensors}
     census = take_census(checkpoint)
     if census is None:
         nothing = Finding("unknown", "weak", "no decoder has matrices of these shapes so many times")
-        return BlindRoles(parts, parts, Sizes(0, 0, 0, 0, 0, 0, ()), frozenset(), {"roles": nothing}, ("what it is",))
+        return FoundRoles(parts, parts, Sizes(0, 0, 0, 0, 0, 0, ()), frozenset(), {"roles": nothing}, ("what it is",))
     attention, mlp, transposed = _blocks(checkpoint, census)
     vectors = read_vectors(census)
     findings, unknown = {"roles": _roles_finding(census, attention, mlp)}, list(vectors.unknown)
@@ -67,7 +67,7 @@ def find_roles(checkpoint: Checkpoint) -> BlindRoles:
     rows = checkpoint.tensors[census.tables[0]].shape
     vocabulary = rows[0] if rows[1] == census.width else rows[1]
     sizes = Sizes(census.width, vocabulary, census.layers, census.mlp_width, census.query_width, census.kv_width, ())
-    return BlindRoles(parts, together, sizes, _present(census, vectors), findings, tuple(unknown))
+    return FoundRoles(parts, together, sizes, _present(census, vectors), findings, tuple(unknown))
 
 
 def _named(
@@ -197,7 +197,7 @@ def _order_finding(alike: Matrix, order: NDArray[np.int64], growth: float) -> Fi
     pairs = np.concatenate([near[:-1] - next_but_one, near[1:] - next_but_one])
     share = float((pairs > 0).mean()) if len(pairs) else 0.0
     told = f"neighbours are more alike than layers two apart in {share:.0%} of {len(pairs)} comparisons"
-    if share < 0.9 or len(order) < LAYERS_TO_ORDER or growth < 0.5:
-        return Finding("unknown", "weak", f"{told}, which is not enough")
+    if share < 0.9 or len(order) < LAYERS_TO_ORDER or growth < 0.7:
+        return Finding("unknown", "weak", f"{told}, and the rank of what attention writes goes with it by {growth:.2f}")
     way = f"the first is where attention writes least (rank correlation {growth:.2f}), which is a habit and no law"
     return Finding("found", "strong", f"{told}; {way}")

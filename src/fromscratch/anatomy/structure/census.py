@@ -104,15 +104,11 @@ def _readings(
         positions = next((side for side in others if left[side] == 1), None)
         used = {vocabulary, positions, *per_layer}
         over = [name for side, names in by_side.items() if side not in used for name in names]
-        query_width, kv_width, mlp_width = sizes
         yield Census(
-            width=width,
-            layers=layers,
-            query_width=query_width,
-            kv_width=kv_width,
-            mlp_width=mlp_width,
-            attention=kinds[0],
-            mlp=kinds[1],
+            width,
+            layers,
+            *sizes,
+            *kinds,
             tables=tuple(by_side[vocabulary]),
             positions=by_side[positions][0] if positions else None,
             matrices={side: tuple(by_side[side]) for side in per_layer},

@@ -49,7 +49,7 @@ def _differences(structure: Structure, preset: Preset) -> Differences:
     axes = tuple(
         (axis, there[axis], found.value)
         for axis, found in structure.axes.items()
-        if found.value not in (UNKNOWN, there[axis])
+        if found.value != there[axis] and UNKNOWN not in found.value
     )
     numbers = {name: (known, here) for name, known, here in _sizes(structure, preset) if here is not None}
     sizes = tuple((name, f"{known:,}", f"{here:,}") for name, (known, here) in numbers.items() if known != here)

@@ -7,7 +7,7 @@ import numpy as np
 
 from fromscratch.anatomy.structure.attention import Attention, find_attention
 from fromscratch.anatomy.structure.axes import find_axes
-from fromscratch.anatomy.structure.blind import BlindRoles, find_roles
+from fromscratch.anatomy.structure.blind import FoundRoles, find_roles
 from fromscratch.anatomy.structure.claims import Claims, read_claims
 from fromscratch.anatomy.structure.names import Naming, read_names
 from fromscratch.anatomy.structure.roles import Finding, Part, Role, RotaryLayout, Structure
@@ -29,44 +29,53 @@ def find_structure(checkpoint: Checkpoint, blind: bool = False) -> Structure:
     Where no known naming explains the tensors it is blind too. Whatever cannot be told is None or in ``unknown``.
     Raises FromScratchError where a tensor that has to be read is not sound.
     """
-    naming: Naming | None = None
-    parts: dict[str, Part] = {}
-    findings: dict[str, Finding] = {}
-    unknown: tuple[str, ...] = ()
-    blindly: BlindRoles | None = None
-    if not blind:
-        naming, parts = read_names(checkpoint.tensors)
-        parts = with_orientation(checkpoint, parts)
-        findings = {"names": _naming_finding(naming, parts)}
+    naming, parts = (None, {}) if blind else read_names(checkpoint.tensors)
+    parts = with_orientation(checkpoint, parts)
+    findings = {} if blind else {"names": _naming_finding(naming, parts)}
     if naming is None:
-        blindly = find_roles(checkpoint)
-        parts, unknown = dict(blindly.parts), blindly.unknown
-        findings |= blindly.findings
+        found = find_roles(checkpoint)
+    else:
+        found = FoundRoles(parts, parts, read_sizes(checkpoint, parts), frozenset(), {}, ())
     claims = read_claims({} if blind else checkpoint.config)
-    sizes = blindly.sizes if blindly else read_sizes(checkpoint, parts)
-    claimed_layout = _claimed_layout(naming, claims, parts)
-    together = blindly.together if blindly else parts
-    attention = find_attention(checkpoint, together, sizes, claims, claimed_layout)
-    tied, tied_finding = _tied(checkpoint, parts)
-    findings |= {"head": tied_finding} | ({"attention heads": attention.heads} if attention.heads else {})
-    if sizes.layers:
-        findings["layers"] = Finding(str(sizes.layers), "certain", "; ".join(sizes.uneven) or "all of one shape")
-    roles = {part.role for part in parts.values()} | (blindly.present if blindly else set())
-    strange = [name for name, part in parts.items() if part.role == Role.UNKNOWN]
+    layout = _claimed_layout(naming, claims, found.parts)
+    attention = find_attention(checkpoint, found.together, found.sizes, claims, layout)
+    tied, findings["head"] = _tied(checkpoint, found.parts)
+    findings |= found.findings
+    if attention.heads:
+        findings["attention heads"] = attention.heads
+    if found.sizes.layers:
+        told = "; ".join(found.sizes.uneven) or "all of one shape"
+        findings["layers"] = Finding(str(found.sizes.layers), "certain", told)
+    return _structure(checkpoint, found, attention, claims, naming, tied, findings)
+
+
+def _structure(
+    checkpoint: Checkpoint,
+    found: FoundRoles,
+    attention: Attention,
+    claims: Claims,
+    naming: Naming | None,
+    tied: bool,
+    findings: Mapping[str, Finding],
+) -> Structure:
+    """All of it together."""
+    roles = {part.role for part in found.parts.values()} | found.present
+    strange = [name for name, part in found.parts.items() if part.role == Role.UNKNOWN]
+    vectors_known = naming is not None or Role.ATTENTION_NORM in roles
     return Structure(
-        parts={name: replace(part, shape=checkpoint.tensors[name].shape) for name, part in parts.items()},
-        layers=sizes.layers,
-        width=sizes.width,
-        mlp_width=sizes.mlp_width,
+        parts={name: replace(part, shape=checkpoint.tensors[name].shape) for name, part in found.parts.items()},
+        layers=found.sizes.layers,
+        width=found.sizes.width,
+        mlp_width=found.sizes.mlp_width,
         query_heads=attention.query_heads,
         kv_heads=attention.kv_heads,
         head_width=attention.head_width,
-        vocabulary=sizes.vocabulary,
+        vocabulary=found.sizes.vocabulary,
         tied=tied,
         rotary_layout=None if Role.POSITION_EMBEDDING in roles else attention.layout,
-        axes=find_axes(roles, attention, claims, naming, sizes, strange),
+        axes=find_axes(roles, attention, claims, naming, found.sizes, strange, vectors_known),
         findings=findings,
-        unknown=(*unknown, *_unknown(parts, claims, attention)),
+        unknown=(*found.unknown, *_unknown(found.parts, claims, attention)),
     )
 
 

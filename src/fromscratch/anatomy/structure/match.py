@@ -177,7 +177,7 @@ def _unpaired(structure: Structure, paired: Collection[str]) -> tuple[str, ...]:
 
 def _axes(a: Structure, b: Structure) -> tuple[tuple[str, str, str], ...]:
     values = ((axis, a.axes[axis].value, b.axes[axis].value) for axis in a.axes if axis in b.axes)
-    return tuple(each for each in values if each[1] != each[2] and UNKNOWN not in each)
+    return tuple(each for each in values if each[1] != each[2] and not any(UNKNOWN in value for value in each[1:]))
 
 
 def _sizes(a: Structure, b: Structure, pairings: Collection[Pairing]) -> tuple[tuple[str, str, str], ...]:
