@@ -97,6 +97,12 @@ def test_a_sharded_bin_is_read_by_its_index_and_the_optimizer_is_passed_over(tmp
     assert checkpoint.format == "pytorch"
 
 
+def test_one_file_among_a_trainers_leavings_is_the_model(tmp_path: Path) -> None:
+    for name in ("weights", "optimizer", "scheduler", "rng_state_0", "random_states-1"):
+        torch.save({name: torch.ones(1)}, tmp_path / f"{name}.pt")
+    assert set(open_checkpoint(tmp_path).tensors) == {"weights"}
+
+
 def test_what_lies_beside_is_listed_and_read(tmp_path: Path) -> None:
     write_safetensors(tmp_path / "model.safetensors", {"a": A})
     (tmp_path / "config.json").write_text('{"model_type": "llama", "limit": [0, Infinity]}')

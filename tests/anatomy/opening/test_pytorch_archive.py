@@ -107,6 +107,9 @@ def test_a_trainers_state_is_read_as_its_model(tmp_path: Path) -> None:
     assert "`model` is taken for the model; 16 tensors beside it are left out" in checkpoint.remarks[0]
     nested = saved({"app": {"model": {"a": {"b": BASE}}, "optim": {"x": BASE}}}, tmp_path / "nested.pt")
     assert set(nested.tensors) == {"a.b"}
+    beside = saved({"w": BASE, "optimizer": {"w": BASE}, "deep": {"w": BASE}}, tmp_path / "beside.pt")
+    assert set(beside.tensors) == {"w", "deep.w"}
+    assert "the model is taken alone; 1 tensors beside it are left out" in beside.remarks[0]
 
 
 def test_a_torchscript_archive_is_read_too(tmp_path: Path) -> None:
