@@ -147,3 +147,11 @@ def test_unrelated_weights_without_names_match_by_role_and_their_norms_as_a_clas
 def test_a_tensor_without_a_counterpart_leaves_the_question_open(strange: str) -> None:
     verdict = matched(planted_llama(), {**planted_llama(), strange: np.ones((3, 5), np.float32)})
     assert verdict.verdict == "undecided" and verdict.only_b == (strange,)
+
+
+def test_the_map_is_in_the_order_of_the_first_checkpoint() -> None:
+    known = planted_llama()
+    digests = {name: str(each.tobytes()) for name, each in known.items()}
+    structure = find_structure(checkpoint_of_arrays(known, CONFIG))
+    pairings = match_names(structure, structure, (digests, digests)).pairings
+    assert [pair.a[0] for pair in pairings] == list(known)

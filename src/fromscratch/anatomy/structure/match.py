@@ -79,7 +79,8 @@ def match_names(
     equal, equivalent = _by_numbers(*digests) if digests else ({}, ())
     pairings = [_equal_pair(a.parts[one], b.parts[other]) for one, other in equal.items()]
     pairings += _by_roles(_places(a, equal), _places(b, equal.values()))
-    pairings = [pair for pair in pairings if pair.role.is_weight]
+    at = {name: place for place, name in enumerate(a.parts)}
+    pairings = sorted((pair for pair in pairings if pair.role.is_weight), key=lambda pair: at[pair.a[0]])
     if None not in (a.rotary_layout, b.rotary_layout) and a.rotary_layout != b.rotary_layout:
         pairings = [_turned(pair) if pair.proof == "roles" else pair for pair in pairings]
     only_a = _unpaired(a, {name for pair in pairings for name in pair.a})
@@ -98,7 +99,7 @@ def _by_numbers(a: Mapping[str, str], b: Mapping[str, str]) -> tuple[dict[str, s
     for digest_of, names in ((a, names_a), (b, names_b)):
         for name, digest in digest_of.items():
             names[digest].append(name)
-    shared = names_a.keys() & names_b.keys()
+    shared = [each for each in names_a if each in names_b]
     once = {names_a[each][0]: names_b[each][0] for each in shared if len(names_a[each]) == len(names_b[each]) == 1}
     classes = (tuple(sorted(names_b[each])) for each in shared if max(len(names_a[each]), len(names_b[each])) > 1)
     return once, tuple(sorted(each for each in classes if len(each) > 1))
