@@ -107,12 +107,14 @@ def forget(places: tuple[Path, Path]) -> None:
         os.close(descriptor)
 
 
-def timed(command: list[str]) -> tuple[float, str]:
-    """Seconds on the clock, and what was printed."""
-    start = time.perf_counter()
+def timed(command: list[str]) -> tuple[float, float, str]:
+    """Seconds on the clock and of processors, and what was printed."""
+    start, before = time.perf_counter(), os.times()
     output = subprocess.DEVNULL if command[0] == "cat" else subprocess.PIPE
     done = subprocess.run(command, check=True, stdout=output, text=True)
-    return time.perf_counter() - start, done.stdout or ""
+    after = os.times()
+    busy = after.children_user + after.children_system - before.children_user - before.children_system
+    return time.perf_counter() - start, busy, done.stdout or ""
 
 
 def main() -> None:
@@ -126,7 +128,8 @@ def main() -> None:
         files = [str(place / "model.safetensors") for place in places]
         size = sum(Path(file).stat().st_size for file in files) / 1e9
         compare = [sys.executable, "-c", COMPARE, *map(str, places)]
-        print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; both files {size:.2f} GB")
+        load = os.getloadavg()[0]
+        print(f"{platform.machine()}, {os.cpu_count()} cores, load {load:.1f}; both files {size:.2f} GB")
         timed(compare)  # compiles, once
         for state in ("from disk", "in memory"):
             rows = []
@@ -134,9 +137,9 @@ def main() -> None:
                 if state == "from disk":
                     forget(places)
                 rows.append(timed(command))
-            (cat, _), (took, said) = rows
+            (cat, _, _), (took, busy, said) = rows
             print(f"{state}: cat {cat:.1f} s ({size / cat:.2f} GB/s), compare {took:.1f} s, ratio {took / cat:.2f}")
-            print(f"  {said.strip()}")
+            print(f"  of processors {busy:.1f} s; {said.strip()}")
     print(f"peak memory {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6:.2f} GB")
 
 

@@ -17,7 +17,7 @@ from fromscratch.anatomy.tensors import Checkpoint, StoredTensor
 
 __all__ = ["Fingerprint", "Heads", "SlotPrint", "fingerprint", "raw_blocks"]
 
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 2 << 20
 READERS = 2
 
 WORKING_CELLS = 32 << 20  # numbers of all matrices together
@@ -79,7 +79,7 @@ class Fingerprint:
 
 
 def fingerprint(checkpoint: Checkpoint, structure: Structure) -> Fingerprint:
-    """Read every tensor once, in the order of the disk, 8 MB at a time.
+    """Read every tensor once, in the order of the disk, 2 MB at a time.
 
     Two tensors are read at a time. For 34 billion parameters in bfloat16 the result takes about 50 MB.
     """

@@ -15,7 +15,7 @@ Values = NDArray[np.float32]
 LEVELS_AT_MOST = 300
 GRID_TOLERANCE = 0.05  # of a step
 BLOCKS_AT_LEAST = 0.9
-BLOCKS_TRIED = 128
+BLOCKS_TRIED, GLANCE = 128, 8
 RANK_ROWS = 512  # and columns: a rank of up to 128 shows
 ROUNDING = {"F32": 2.0**-24, "F16": 2.0**-11, "BF16": 2.0**-8}  # greatest relative error of rounding to nearest
 
@@ -67,6 +67,8 @@ def lattice(a_RC: Values, b_RC: Values, block: int = 32) -> Lattice | None:
 
 def _steps(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
     """The step of each block; zeros where fewer than 90 % of the blocks have one."""
+    if not any(_step(block) for block in blocks[:GLANCE]):
+        return np.zeros(len(blocks))
     steps = np.array([_step(block) for block in blocks])
     flat = np.ptp(blocks, axis=1) == 0
     return steps if ((steps > 0) | flat).mean() >= BLOCKS_AT_LEAST and steps.any() else np.zeros(len(blocks))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fromscratch.anatomy.relation.fingerprint import Fingerprint
 from fromscratch.anatomy.relation.judgement import Test
-from fromscratch.anatomy.relation.sampling import common
+from fromscratch.anatomy.relation.sampling import Places
 from fromscratch.anatomy.relation.slots import Slot
 from fromscratch.anatomy.relation.statistics import (
     HIT_BOUND,
@@ -24,6 +24,9 @@ from fromscratch.anatomy.structure.roles import Role
 __all__ = ["LayerHits", "layer_hits", "layer_test", "repeats", "unit_test", "width_features", "width_test"]
 
 Values = NDArray[np.float32]
+
+COSINES_AT_MOST = 1 << 24  # between units of all pairs of layers; many layers are told apart by fewer units of each
+UNITS_AT_LEAST = 128
 
 
 @dataclass(frozen=True)
@@ -65,23 +68,30 @@ def width_test(a: Fingerprint, b: Fingerprint) -> Test:
 
 def layer_hits(a: Fingerprint, b: Fingerprint) -> LayerHits:
     """How many MLP units of each layer of a find themselves in each layer of b, by their gates and ups."""
-    hits, units = np.zeros((a.layers, b.layers), np.int64), 0
-    for i in range(a.layers):
-        for j in range(b.layers):
-            one, other = _unit_features(a, b, i, j)
-            units = len(one)
-            hits[i, j] = (nearest(one, other) == np.arange(len(one))).sum()
-    return LayerHits(hits, units)
+    hits = np.zeros((a.layers, b.layers), np.int64)
+    most = max(UNITS_AT_LEAST, int((COSINES_AT_MOST / max(1, hits.size)) ** 0.5))
+    first_a, first_b = a.slots.get(Slot(Role.UP, 0)), b.slots.get(Slot(Role.UP, 0))
+    if first_a is None or first_b is None:
+        return LayerHits(hits, 0)
+    rows = np.intersect1d(first_a.sample.rows, first_b.sample.rows)[:most]
+    columns = np.intersect1d(first_a.sample.columns, first_b.sample.columns)
+    ours = [_units_at(a, b, layer, rows, columns) for layer in range(a.layers)]
+    theirs = [_units_at(b, a, layer, rows, columns) for layer in range(b.layers)]
+    for i, one in enumerate(ours):
+        for j, other in enumerate(theirs):
+            if one.shape == other.shape:
+                hits[i, j] = (nearest(one, other) == np.arange(len(one))).sum()
+    return LayerHits(hits, len(rows))
 
 
-def _unit_features(a: Fingerprint, b: Fingerprint, i: int, j: int) -> tuple[Values, Values]:
-    pairs = []
-    for role in (Role.GATE, Role.UP):
-        if Slot(role, i) in a.slots and Slot(role, j) in b.slots:
-            pairs.append(common(a.slots[Slot(role, i)].sample, b.slots[Slot(role, j)].sample))
-    if not pairs:
-        return np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32)
-    return np.hstack([one for one, _ in pairs]), np.hstack([other for _, other in pairs])
+def _units_at(each: Fingerprint, other: Fingerprint, layer: int, rows: Places, columns: Places) -> Values:
+    """Gates, where both have them, and ups of a layer, side by side; nothing where it is shaped unlike the first."""
+    roles = [role for role in (Role.GATE, Role.UP) if Slot(role, 0) in each.slots and Slot(role, 0) in other.slots]
+    slots = [each.slots.get(Slot(role, layer)) for role in roles]
+    shape = each.slots[Slot(Role.UP, 0)].shape
+    if any(slot is None or slot.shape != shape for slot in slots):
+        return np.zeros((0, 0), np.float32)
+    return np.hstack([slot.sample.at(rows, columns) for slot in slots if slot is not None])
 
 
 def repeats(each: Fingerprint) -> bool:
