@@ -8,9 +8,9 @@ test no more than a share α of them is at most α. Models are kept in the cache
 environment of modelDNA 0.1.0, which is made there unless --peer-python names one.
 
 Side by side: what the ground-truth suite makes of a small trained model, written as folders with config and
-safetensors and read by both. modelDNA answers from samples meant for models of billions of parameters, so read the
-columns as what each says, not as a contest of sizes. It is right on a relation where it says one of its classes of
-lineage, and on a kind where that class is the nearest to the truth.
+safetensors and read by both; quantised forms are stored as what they decode to. modelDNA answers from samples meant for
+models of billions of parameters, so read the columns as what each says, not as a contest of sizes. It is right on a
+relation where it says one of its classes of lineage, and on a kind where that class is the nearest to the truth.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 import venv
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
 from fromscratch.anatomy.compare import compare, print_of
+from fromscratch.anatomy.opening.open import open_checkpoint
 from fromscratch.anatomy.relation.compare import compare_weights
 from fromscratch.anatomy.relation.fingerprint import Fingerprint
 from fromscratch.anatomy.structure.find import find_structure
@@ -47,6 +49,7 @@ STARTS = ("standard", "mup", "zero")
 LEVELS = (0.5, 0.2, 0.1, 0.05, 0.01, 0.001, 1e-6)
 NULLS = {"other_seed": "independent", "muon": "independent", "mup": "independent", "zero": "independent"}
 NULLS |= {"narrow": "independent", "student": "independent", "same_seed": "shared initialisation only"}
+PARENTS = {"linear_merge": ("tuned", "tuned_on_poems"), "spherical_merge": ("tuned", "further")}
 LINEAGE = {"EXACT_COPY", "QUANTIZED_COPY", "FINE_TUNE", "SAME_LINEAGE", "LIKELY_MERGE"}
 NEAREST = {
     "identical up to a transform": {"EXACT_COPY", "QUANTIZED_COPY"},
@@ -124,25 +127,45 @@ def null_print(number: int) -> Fingerprint:
 
 def side_by_side(python: Path | None) -> None:
     zoo = make_zoo_folder()
-    print(f"\n{'pair':26} {'truth':28} {'ours':28} {'':5} {'blind':28} {'':5} {'modelDNA':24} related kind")
-    sums = {"ours": 0, "blind": 0, "related": 0, "kind": 0}
+    print(f"\n{'pair':26} {'truth':28} {'ours':28} {'':4} {'blind':28} {'':4} {'modelDNA':24} related kind")
+    sums = dict.fromkeys(("ours", "blind", "abstains", "related", "kind"), 0)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         pairs = write_pairs(zoo, folder)
-        theirs = peer_verdicts(python, pairs, folder) if python else {}
+        listed = {name: [str(child), str(parent)] for name, (parent, child, _) in pairs.items()}
+        merges = {
+            name: [str(folder / f"derived_{name}"), *(str(folder / each) for each in PARENTS[name])] for name in PARENTS
+        }
+        theirs = peer_answers(python, listed | {f"shares {name}": each for name, each in merges.items()}, folder)
         for name, (parent, child, truth) in pairs.items():
             ours = [str(compare(parent, child, blind=blind).weights.relation) for blind in (False, True)]
             right = [each == truth for each in ours]
             peer = theirs.get(name, "")
-            related = (peer in LINEAGE) == (truth not in NULLS.values())
-            kind = peer in NEAREST[truth]
-            for key, held in zip(sums, (*right, related, kind), strict=True):
+            related, kind = (peer in LINEAGE) == (truth not in NULLS.values()), peer in NEAREST[truth]
+            for key, held in zip(sums, (*right, ours[1] == "undecided", related, kind), strict=True):
                 sums[key] += held
             marks = ["yes" if each else "NO" for each in (*right, related, kind)]
-            columns = f"{name:26} {truth:28} {ours[0]:28} {marks[0]:5} {ours[1]:28} {marks[1]:5}"
+            marks[1] = "?" if ours[1] == "undecided" else marks[1]
+            columns = f"{name:26} {truth:28} {ours[0]:28} {marks[0]:4} {ours[1]:28} {marks[1]:4}"
             print(f"{columns} {peer:24} {marks[2]:7} {marks[3]}")
-    print(f"of {len(pairs)}: ours {sums['ours']}, ours blind {sums['blind']}", end="")
-    print(f"; modelDNA {sums['related']} related or not, {sums['kind']} of the nearest kind" if python else "")
+        print(f"of {len(pairs)}: ours {sums['ours']}, blind {sums['blind']} and {sums['abstains']} undecided; ", end="")
+        print(f"modelDNA {sums['related']} related or not, {sums['kind']} of the nearest kind")
+        print("\nmerges, asked with both parents and, on the line below, with a parent and a stranger")
+        for name, (child, *parents) in merges.items():
+            for asked in (parents, [parents[0], str(folder / "other_seed")]):
+                print(f"  {name:18} truth {zoo.derived(name).shares}; ours {our_shares(child, asked)}", end="")
+                print(f"; modelDNA {theirs[f'shares {name}']}" if asked is parents else "")
+
+
+def our_shares(child: str, parents: Sequence[str]) -> str:
+    first, *others = [printed(each) for each in parents]
+    verdict = compare_weights(first, printed(child), others=others)
+    return f"{verdict.relation} " + " ".join(f"{share.weight:.3f}" for share in verdict.parents)
+
+
+def printed(place: str) -> Fingerprint:
+    checkpoint = open_checkpoint(place)
+    return print_of(checkpoint, find_structure(checkpoint))
 
 
 def make_zoo_folder() -> Zoo:
@@ -179,14 +202,16 @@ def write(folder: Path, arrays: Any, config: Any, kinds: Any) -> None:
     (folder / "config.json").write_text(json.dumps(dict(config)), encoding="utf-8")
 
 
-def peer_verdicts(python: Path, pairs: dict[str, tuple[Path, Path, str]], folder: Path) -> dict[str, str]:
-    listed = {name: [str(child), str(parent)] for name, (parent, child, _) in pairs.items()}
-    (folder / "pairs.json").write_text(json.dumps(listed), encoding="utf-8")
+def peer_answers(python: Path | None, asked: Mapping[str, Sequence[str]], folder: Path) -> dict[str, str]:
+    """What modelDNA says of each list of a suspect and its candidates, by name."""
+    if python is None:
+        return dict.fromkeys(asked, "")
+    (folder / "pairs.json").write_text(json.dumps(asked), encoding="utf-8")
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
     command = [str(python), str(HERE / "peers" / "modeldna_side.py"), str(folder / "pairs.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    verdicts: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
-    return verdicts
+    answers: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    return answers
 
 
 def peer_python() -> Path:

@@ -19,12 +19,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from anatomy import LINEAGE, peer_python, peer_verdicts
+from anatomy import LINEAGE, peer_answers, peer_python
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from fromscratch.anatomy.compare import compare
 from fromscratch.anatomy.convert.convert import convert_model
+from fromscratch.anatomy.opening.open import open_checkpoint
+from fromscratch.anatomy.structure.find import find_structure
+from fromscratch.anatomy.structure.roles import Role
 from fromscratch.model.settings import DecoderSettings
 from tests.anatomy.zoo import at_random, fuse, shuffle
 
@@ -45,8 +48,9 @@ def main() -> None:
         pairs |= {"bf16 and shuffled": (folder / "decoded to bf16", folder / "shuffled")}
         if asked.encoders:
             pairs["sentence encoders"] = tuple(asked.encoders)
-        listed = {name: (*pair, "") for name, pair in pairs.items()}
-        theirs = {} if asked.without_peer else peer_verdicts(peer_python(), listed, folder)
+        read_blind(folder / "decoded to bf16")
+        listed = {name: [str(b), str(a)] for name, (a, b) in pairs.items()}
+        theirs = peer_answers(None if asked.without_peer else peer_python(), listed, folder)
         print(f"{'pair':22} {'ours':60} {'blind':60} {'seconds':>8} {'blind':>6} {'read':>5}  modelDNA")
         for name, (a, b) in pairs.items():
             answers, seconds = [], []
@@ -57,8 +61,19 @@ def main() -> None:
                 steps = dict.fromkeys(str(step.what) for step in found.weights.steps)
                 answers.append(f"{found.architecture.verdict}; {', '.join(steps) or found.weights.relation}")
             timed = f"{seconds[0]:8.1f} {seconds[1]:6.1f} {reading(a, b):5.1f}"
-            peer = theirs.get(name, "")
+            peer = theirs[name]
             print(f"{name:22} {answers[0]:60} {answers[1]:60} {timed}  {peer}{' (related)' if peer in LINEAGE else ''}")
+
+
+def read_blind(folder: Path) -> None:
+    """How many tensors are found in their role and layer without names."""
+    checkpoint = open_checkpoint(folder)
+    named, blind = find_structure(checkpoint).parts, find_structure(checkpoint, blind=True).parts
+    unknown = [name for name in named if blind[name].role == Role.UNKNOWN]
+    wrong = [name for name in named if name not in unknown and blind[name].role != named[name].role]
+    moved = [name for name in named if name not in (*unknown, *wrong) and blind[name].layer != named[name].layer]
+    told = f"{len(unknown)} of unknown role, {len(wrong)} of a wrong one, {len(moved)} of another layer"
+    print(f"SmolLM2-135M read without names: {len(named)} tensors, {told}")
 
 
 def forms(original: Path, folder: Path) -> Iterator[tuple[str, Path]]:

@@ -14,6 +14,7 @@ from fromscratch.anatomy.pages.wording import (
     bound,
     duties_by_licence,
     renames,
+    sentence,
     short,
     side_facts,
     told_shares,
@@ -92,7 +93,7 @@ def _code(text: str) -> str:
 
 def _architecture(found: Comparison) -> Iterable[str]:
     verdict = found.architecture
-    yield f"<p>{escape(verdict.sentence)}</p>"
+    yield f"<p>{escape(sentence(verdict.sentence))}</p>"
     a, b = side_facts(found.a), side_facts(found.b)
     facts = [(escape(name), escape(told), escape(other)) for (name, told), (_, other) in zip(a, b, strict=True)]
     yield _table(facts, ("", "A", "B"))
@@ -109,12 +110,12 @@ def _architecture(found: Comparison) -> Iterable[str]:
             listed = ", ".join(map(_code, names))
             yield f"<details><summary>{label}: {len(names)} tensors</summary><p>{listed}</p></details>"
     yield "<h3>What weights cannot tell</h3>"
-    yield _table([(whose, escape(sentence)) for whose, sentence in unknown_facts(found)])
+    yield _table([(whose, escape(fact)) for whose, fact in unknown_facts(found)])
 
 
 def _weights(found: Comparison) -> Iterable[str]:
     verdict = found.weights
-    yield f"<p>{escape(verdict.summary)}</p>"
+    yield f"<p>{escape(sentence(verdict.summary))}</p>"
     if verdict.steps:
         yield _table([(escape(str(step.what)), escape(step.evidence)) for step in verdict.steps], ("step", "evidence"))
     if verdict.parents:
@@ -146,7 +147,7 @@ def _tests(verdict: WeightVerdict) -> Iterable[str]:
         for limits in dict.fromkeys(test.limits for test in verdict.tests):
             yield f'<p class="note">Limits: {escape(limits)}.</p>'
     for reason in verdict.reasons:
-        yield f'<p class="note">{escape(reason)}</p>'
+        yield f'<p class="note">{escape(sentence(reason))}</p>'
 
 
 def _duties(found: Comparison) -> Iterable[str]:
@@ -160,7 +161,13 @@ def _duties(found: Comparison) -> Iterable[str]:
     if duties.lineage:
         yield "<h3>Lineage</h3>"
         lineage = [
-            (escape(each.name), each.standing, escape(each.evidence), _code(each.revision[:12]), _licences(each))
+            (
+                escape(each.name),
+                each.standing,
+                escape(each.evidence),
+                f'<span class="key">{escape(each.revision[:12])}</span>',
+                _licences(each),
+            )
             for each in duties.lineage
         ]
         yield _table(lineage, ("ancestor", "", "by", "revision", "licence"))

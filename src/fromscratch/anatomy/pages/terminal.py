@@ -15,6 +15,7 @@ from fromscratch.anatomy.pages.wording import (
     bound,
     duties_by_licence,
     renames,
+    sentence,
     short,
     side_facts,
     told_shares,
@@ -72,7 +73,7 @@ def _rows(rows: Sequence[Sequence[str | Text]], heading: Sequence[str] = ()) -> 
 
 def _architecture(found: Comparison) -> Iterable[RenderableType]:
     verdict = found.architecture
-    yield Text(verdict.sentence)
+    yield Text(sentence(verdict.sentence))
     a, b = side_facts(found.a), side_facts(found.b)
     yield _rows([(name, told, other) for (name, told), (_, other) in zip(a, b, strict=True)], ("", "A", "B"))
     changed = renames(verdict.pairings)
@@ -88,13 +89,13 @@ def _architecture(found: Comparison) -> Iterable[RenderableType]:
     for label, names in (("only in A", verdict.only_a), ("only in B", verdict.only_b), ("buffers", verdict.buffers)):
         if names:
             yield Text(f"{label}: {', '.join(names[:4])}{' …' if len(names) > 4 else ''} ({len(names)})")
-    for whose, sentence in unknown_facts(found):
-        yield Text(f"not in the weights of {whose}: {sentence}", "dim")
+    for whose, fact in unknown_facts(found):
+        yield Text(f"not in the weights of {whose}: {fact}", "dim")
 
 
 def _weights(found: Comparison) -> Iterable[RenderableType]:
     verdict = found.weights
-    yield Text(verdict.summary)
+    yield Text(sentence(verdict.summary))
     if verdict.steps:
         yield _rows([(Text(str(step.what), "bold"), step.evidence) for step in verdict.steps])
     if verdict.parents:

@@ -18,6 +18,7 @@ __all__ = [
     "bound",
     "duties_by_licence",
     "renames",
+    "sentence",
     "short",
     "side_facts",
     "told_shares",
@@ -144,6 +145,11 @@ def bound(log10_p: float) -> str:
 def told_shares(verdict: WeightVerdict) -> list[Share]:
     """The parents of a merge that it has anything of."""
     return [share for share in verdict.parents if abs(share.weight) >= SHARE_TOLD]
+
+
+def sentence(text: str) -> str:
+    """With a capital and a full stop."""
+    return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "…")) else ".")
 
 
 def short(place: str) -> str:
