@@ -48,9 +48,9 @@ def find_roles(checkpoint: Checkpoint) -> FoundRoles:
     if census is None:
         nothing = Finding("unknown", "weak", "no decoder has matrices of these shapes so many times")
         return FoundRoles(parts, parts, Sizes(0, 0, 0, 0, 0, 0, ()), frozenset(), {"roles": nothing}, ("what it is",))
-    attention, mlp, transposed = _blocks(checkpoint, census)
+    attention, mlp, transposed, assumed = _blocks(checkpoint, census)
     vectors = read_vectors(census)
-    findings, unknown = {"roles": _roles_finding(census, attention, mlp)}, list(vectors.unknown)
+    findings, unknown = {"roles": _roles_finding(census, attention, mlp)}, [*vectors.unknown, *assumed]
     tables, untold = _tables(checkpoint, census)
     parts |= tables
     unknown += untold
@@ -87,16 +87,14 @@ def _words(roles: tuple[Role, ...]) -> str:
     return " and which ".join(role.value for role in roles)
 
 
-def _blocks(checkpoint: Checkpoint, census: Census) -> tuple[Blocks, Blocks, bool]:
-    """Attentions and MLPs, and whether matrices are stored (in, out); where shapes do not tell, pairs do."""
+def _blocks(checkpoint: Checkpoint, census: Census) -> tuple[Blocks, Blocks, bool, tuple[str, ...]]:
+    """Attentions and MLPs, whether matrices are stored (in, out), and a sentence where shapes do not tell."""
     turned = is_transposed(checkpoint, census)
     first = max(0, (census.width - STREAM) // 2)
     sample = slice(first, min(census.width, first + STREAM))
-    found = []
-    for transposed in (False, True) if turned is None else (turned,):
-        reader = Reader(checkpoint, sample, transposed)
-        found.append((attention_blocks(reader, census), mlp_blocks(reader, census), transposed))
-    return max(found, key=lambda each: each[0].clear + each[1].clear)
+    reader = Reader(checkpoint, sample, bool(turned))
+    untold = () if turned is not None else ("whether matrices are stored (out, in), as nearly all are: it is assumed",)
+    return attention_blocks(reader, census), mlp_blocks(reader, census), bool(turned), untold
 
 
 def _roles_finding(census: Census, attention: Blocks, mlp: Blocks) -> Finding:

@@ -19,6 +19,7 @@ from fromscratch.anatomy.tensors import Checkpoint
 __all__ = ["Blocks", "Reader", "attention_blocks", "is_transposed", "mlp_blocks"]
 
 UNITS = 256
+CLEAR_OF_FOUR = 0.9  # where four matrices have one form, a pair that is not clear may be of two other roles
 LENGTHS_APART = 0.25  # SmolLM2-135M has 0.93; short training at a high rate, where gates follow ups, 0 to 0.4
 Directions = NDArray[np.float32]
 
@@ -230,35 +231,33 @@ def _even_attention(reader: Reader, census: Census) -> Blocks:
     keys is which, no direction tells."""
     names, size = list(census.matrices[census.query_width]), census.query_width
     units = unit_sample(size, UNITS)
-    if size == census.width:
-        reads = writes = names
-    else:
+    reads = writes = names
+    if size != census.width:
         reads, writes = _split(reader.checkpoint, names, size, reader.transposed)
-    one = reader.stack(reads, writes=False, units=units)
-    among, across = bonds(one, one), bonds(one, reader.stack(writes, writes=True, units=units))
-    np.fill_diagonal(among, 0)
-    if reads is writes:
-        np.fill_diagonal(across, 0)
-    free = set(reads) | set(writes)
+    ends = [*reads, *writes]
+    end_eUD = np.concatenate(
+        [reader.stack(reads, writes=False, units=units), reader.stack(writes, writes=True, units=units)]
+    )
+    owner = np.array([names.index(name) for name in ends])
+    bond = np.where(owner[:, None] == owner[None], 0, bonds(end_eUD, end_eUD))
     keys: list[tuple[str, str]] = []
     values: list[tuple[str, str]] = []
-    strengths, rivals = [], []
-    everything = [(among[i, j], i, j, True) for i in range(len(reads)) for j in range(i + 1, len(reads))]
-    everything += [(across[i, j], i, j, False) for i in range(len(reads)) for j in range(len(writes))]
-    for strength, i, j, both_read in sorted(everything, reverse=True):
-        a, b = reads[i], reads[j] if both_read else writes[j]
-        enough = len(keys) if both_read else len(values)
-        if a in free and b in free and a != b and enough < census.layers:
-            (keys if both_read else values).append((a, b))
-            free -= {a, b}
-            strengths.append(strength)
-            others = (np.delete(among[i], j), across[i]) if both_read else (among[i], np.delete(across[i], j))
-            rivals.append(np.concatenate(others).max(initial=0))
+    free, strengths, rivals = set(names), [], []
+    for e, f in zip(*np.unravel_index(np.argsort(-bond, axis=None), bond.shape), strict=True):
+        if e >= len(reads) or (f < len(reads) and e > f):
+            continue  # one reads at least, and two that read are looked at once
+        kind, pair = keys if f < len(reads) else values, (ends[e], ends[f])
+        if free.issuperset(pair) and len(kind) < census.layers:
+            kind.append(pair)
+            free -= {*pair}
+            strengths.append(bond[e, f])
+            rivals.append(max(np.delete(bond[e], f).max(), np.delete(bond[f], e).max()))
     if len(keys) != census.layers or len(values) != census.layers:
         return Blocks((), 0, "queries, keys, values and outputs do not pair up")
     pairs = Pairs(np.arange(len(strengths)), np.array(strengths), np.array(rivals))
     found = _joined(reader, keys, values, pairs, census)
-    return replace(found, interchangeable=(Role.QUERY, Role.KEY))
+    sure = found.clear if found.clear >= CLEAR_OF_FOUR else 0.0
+    return replace(found, clear=sure, interchangeable=(Role.QUERY, Role.KEY))
 
 
 def _fused_attention(reader: Reader, census: Census) -> Blocks:
