@@ -81,8 +81,8 @@ def test_fewer_layers_are_contained() -> None:
     whole = planted_llama()
     less = {name: each for name, each in whole.items() if f"layers.{LAYERS - 1}." not in name}
     assert matched(whole, less).verdict == "contained"
-    assert matched(whole, less).sentence == "b has the architecture of a with parts left out: layers 8 and 7"
-    assert matched(less, whole).sentence.startswith("a has the architecture of b")
+    assert matched(whole, less).sentence == "B has the architecture of A with parts left out: layers 8 and 7"
+    assert matched(less, whole).sentence.startswith("A has the architecture of B")
 
 
 def test_a_narrower_mlp_is_contained_and_a_narrower_stream_is_another_size() -> None:

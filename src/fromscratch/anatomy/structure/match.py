@@ -237,7 +237,7 @@ def _verdict(
     )
     fewer = {one for one in ("a", "b") if _holds(sizes, only_a, only_b, one)}
     if fewer:
-        inner, outer = ("b", "a") if "a" in fewer else ("a", "b")
+        inner, outer = ("B", "A") if "a" in fewer else ("A", "B")
         return "contained", f"{inner} has the architecture of {outer} with parts left out: {told}"
     return "different", f"the same family in other sizes: {told}"
 
