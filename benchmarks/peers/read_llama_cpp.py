@@ -31,8 +31,7 @@ def main(model: str, request_file: str, result: str) -> None:
     # A token that is half a character or an end has no answer, so a letter is drawn; what is told is before that bias.
     letter = _post(server, "/tokenize", {"content": "a"})["tokens"][-1]
     rows = [[_ask(server, ids[: len(ids) - first + 1 + at], letter) for at in range(first)] for ids in passages]
-    if rows:
-        np.save(f"{result}.npy", np.array(rows, np.float32))
+    np.save(f"{result}.npy", np.array(rows, np.float32))
     told = {
         "version": f"llama.cpp (xllamacpp {importlib.metadata.version('xllamacpp')})",
         "ids": [_post(server, "/tokenize", {"content": text})["tokens"] for text in request["texts"]],

@@ -22,7 +22,6 @@ def main(model: str, request_file: str, result: str) -> None:
     gguf = {"gguf_file": place.name} if place.is_file() else {}
     attention = {"attn_implementation": request["attention"]} if request.get("attention") else {}
     folder = str(place.parent if gguf else place)
-    tokenizer = AutoTokenizer.from_pretrained(folder, **gguf)
     loaded = AutoModelForCausalLM.from_pretrained(folder, torch_dtype=torch.float32, **attention, **gguf).eval()
     rows = []
     with torch.inference_mode():
@@ -30,14 +29,14 @@ def main(model: str, request_file: str, result: str) -> None:
             logits = loaded(torch.tensor([ids])).logits[0, -request["positions"] :]
             rows.append(logits.double().log_softmax(-1).float().numpy())
     np.save(f"{result}.npy", np.stack(rows))
+    texts = request["texts"]
+    cutters = [AutoTokenizer.from_pretrained(folder, use_fast=fast, **gguf) for fast in (True, False) if texts]
+    ids = [[cut(text, add_special_tokens=False)["input_ids"] for text in texts] for cut in cutters] or [[], []]
     told = {
         "version": f"transformers {transformers.__version__}",
         "class": type(loaded).__name__,
-        "ids": [tokenizer(text, add_special_tokens=False)["input_ids"] for text in request["texts"]],
-        "slow_ids": [
-            AutoTokenizer.from_pretrained(folder, use_fast=False, **gguf)(text, add_special_tokens=False)["input_ids"]
-            for text in request["texts"]
-        ],
+        "ids": ids[0],
+        "slow_ids": ids[1],
     }
     Path(f"{result}.json").write_text(json.dumps(told), encoding="utf-8")
 

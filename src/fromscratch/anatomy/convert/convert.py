@@ -10,6 +10,7 @@ from typing import Any
 
 from fromscratch.anatomy.convert.copying import Written
 from fromscratch.anatomy.convert.describe import (
+    describe_generation,
     describe_litgpt,
     describe_llama,
     gguf_table,
@@ -153,6 +154,7 @@ def write_conversion(made: Conversion, out: Path) -> None:
             match decided.target:
                 case "native":
                     describe_model(folder, decided.settings, decided.vocabulary)
+                    describe_generation(folder, tokenizing)
                 case "litgpt":
                     describe_litgpt(folder, decided, tokenizing, name)
                 case _:

@@ -22,7 +22,7 @@ from fromscratch.model.settings import (
     YarnScaling,
 )
 
-__all__ = ["describe_litgpt", "describe_llama", "gguf_table", "refuse_what_target_has_not"]
+__all__ = ["describe_generation", "describe_litgpt", "describe_llama", "gguf_table", "refuse_what_target_has_not"]
 
 TORCH_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "BF16": 32}
@@ -76,10 +76,11 @@ def describe_llama(folder: Path, plan: Plan, decided: Decided, tokenizing: Token
     if plan.target == "yi":
         config |= {"model_type": "Yi", "architectures": ["YiForCausalLM"]}
     write_json(folder / "config.json", config)
-    _write_generation(folder, tokenizing)
+    describe_generation(folder, tokenizing)
 
 
-def _write_generation(folder: Path, tokenizing: Tokenizing | None) -> None:
+def describe_generation(folder: Path, tokenizing: Tokenizing | None) -> None:
+    """Write `generation_config.json`: which tokens begin and end a text, and what the source says of sampling."""
     if tokenizing is None:
         return
     named: dict[str, Any] = {
@@ -128,7 +129,7 @@ def describe_litgpt(folder: Path, decided: Decided, tokenizing: Tokenizing | Non
         lines += [f"  original_max_seq_len: {rotary.scaling.original_context_tokens}"]
     with atomic_write(folder / LITGPT_CONFIG) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    _write_generation(folder, tokenizing)
+    describe_generation(folder, tokenizing)
 
 
 def _yaml(value: Any) -> str:
