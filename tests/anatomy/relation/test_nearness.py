@@ -46,6 +46,12 @@ def test_floating_numbers_are_no_grid(rounded: Values) -> None:
     assert lattice(weights(), rounded) is None
 
 
+def test_numbers_that_keep_apart_are_no_grid() -> None:
+    random = np.random.default_rng(4)
+    apart = np.tile(np.arange(32), (96, 4)) + random.uniform(-0.3, 0.3, (96, 128))
+    assert lattice(weights(), random.permuted(apart, axis=1).astype(np.float32)) is None
+
+
 @pytest.mark.parametrize("kinds", [("F32", "F32"), ("F32", "BF16"), ("BF16", "BF16")])
 @pytest.mark.parametrize("rank", [1, 4, 16])
 def test_the_rank_of_an_update_is_counted_through_rounding(kinds: tuple[str, str], rank: int) -> None:
