@@ -49,7 +49,7 @@ def test_floating_numbers_are_no_grid(rounded: Values) -> None:
 def test_numbers_that_keep_apart_are_no_grid() -> None:
     random = np.random.default_rng(4)
     apart = np.tile(np.arange(32), (96, 4)) + random.uniform(-0.3, 0.3, (96, 128))
-    assert lattice(weights(), random.permuted(apart, axis=1).astype(np.float32)) is None
+    assert lattice(weights(), apart.astype(np.float32)) is None
 
 
 @pytest.mark.parametrize("kinds", [("F32", "F32"), ("F32", "BF16"), ("BF16", "BF16")])

@@ -73,7 +73,12 @@ def origins(a: Fingerprint, b: Fingerprint) -> dict[Slot, Origin]:
 
 
 def _rounded_alike(a: SlotPrint, b: SlotPrint, precision: int) -> bool:
-    """Whether one of the two holds nothing but numbers of this precision, so that equal digests mean a cast."""
+    """Whether one of the two holds nothing but numbers of this precision, so that equal digests mean a cast.
+
+    One number throughout, such as gains before training, says nothing: whatever is near it rounds to it.
+    """
+    if precision != NATIVE and (_constant(a) or _constant(b)):
+        return False
     return a.digest.rounded(precision) or b.digest.rounded(precision)
 
 
@@ -88,7 +93,6 @@ def _whole(a: Fingerprint, slot: Slot, b: SlotPrint, holders: list[dict[str, lis
             place
             for place in by_digest.get(b.digest.whole[precision], ())
             if a.slots[place].shape == b.shape and _rounded_alike(a.slots[place], b, precision)
-            if precision == NATIVE or not (_constant(a.slots[place]) or _constant(b))
         ]
         if places:
             nearest = sorted(
@@ -99,7 +103,6 @@ def _whole(a: Fingerprint, slot: Slot, b: SlotPrint, holders: list[dict[str, lis
 
 
 def _constant(each: SlotPrint) -> bool:
-    """One number throughout, such as gains before training: whatever rounds to it says nothing."""
     return bool((each.sample.values == each.sample.values.flat[0]).all())
 
 
