@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
@@ -24,7 +25,8 @@ def place(zoo: Zoo, tmp_path_factory: pytest.TempPathFactory) -> Place:
 
     def write(name: str) -> Path:
         path = folder / f"{name}.safetensors"
-        save_file(zoo.models[name] if name in zoo.models else zoo.derived(name).arrays, path)
+        arrays = zoo.models[name] if name in zoo.models else zoo.derived(name).arrays
+        save_file({each: np.ascontiguousarray(array) for each, array in arrays.items()}, path)
         return path
 
     return write

@@ -17,6 +17,7 @@ from tests.anatomy.zoo import DERIVED, Derived, Zoo
 MERGES = ("linear_merge", "spherical_merge")
 WITHOUT_PARENTS = [name for name in DERIVED if name not in MERGES]
 INDEPENDENT = ("other_seed", "muon", "mup", "zero", "narrow", "student")
+LEARNT = {"low-rank update", "fine-tuned", "further pretrained"}
 RELATED_AT = -6  # log10 of the p-value at which two models are called related
 
 IN_LAYER = {
@@ -81,6 +82,7 @@ def test_the_weights_are_called_what_they_are(zoo: Zoo, name: str) -> None:
     assert steps >= derived.transforms
     if verdict.relation == Relation.TRANSFORMED:
         assert steps == derived.transforms
+    assert steps & LEARNT == (derived.transforms | {derived.weights}) & LEARNT
     told = verdict.names.keys() | {each.b for each in verdict.distances}
     assert told >= derived.arrays.keys() or verdict.reasons
 
