@@ -74,9 +74,11 @@ def test_no_trained_model_shows_wrong_heads(zoo: Zoo) -> None:
 def test_a_head_that_repeats_the_embedding_is_tied() -> None:
     arrays = planted_llama()
     assert structure_of({**arrays, "lm_head.weight": arrays["model.embed_tokens.weight"].copy()}).tied
-    nearly = arrays["model.embed_tokens.weight"].copy()
-    nearly[-1, -1] += 1
-    assert not structure_of({**arrays, "lm_head.weight": nearly}).tied
+    table = np.tile(arrays["model.embed_tokens.weight"], (16, 1))
+    nearly = table.copy()
+    nearly[-1, -1] += 1  # beyond the rows that are read at first
+    assert structure_of({**arrays, "model.embed_tokens.weight": table, "lm_head.weight": table.copy()}).tied
+    assert not structure_of({**arrays, "model.embed_tokens.weight": table, "lm_head.weight": nearly}).tied
     del arrays["lm_head.weight"]
     assert structure_of(arrays).tied
 

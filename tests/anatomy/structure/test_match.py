@@ -85,6 +85,12 @@ def test_fewer_layers_are_contained() -> None:
     assert matched(less, whole).sentence.startswith("A has the architecture of B")
 
 
+def test_a_bias_of_the_head_more_contains_the_other() -> None:
+    more = {**planted_llama(), "lm_head.bias": np.zeros(300, np.float32)}
+    assert matched(planted_llama(), more).sentence.startswith("A has the architecture of B")
+    assert matched(more, planted_llama()).sentence.startswith("B has the architecture of A")
+
+
 def test_a_narrower_mlp_is_contained_and_a_narrower_stream_is_another_size() -> None:
     whole = planted_llama()
     pruned = {

@@ -3,6 +3,8 @@
 n blocks · D number of the stream that is looked at
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -61,30 +63,30 @@ def _total(order: NDArray[np.int64], score: Matrix, weight: Matrix) -> float:
 
 
 def _improved(order: NDArray[np.int64], score: Matrix, weight: Matrix) -> NDArray[np.int64]:
-    best, n = _total(order, score, weight), len(order)
-    better = True
+    """The order after all moves that bring like blocks nearer, until none does."""
+    best, better = _total(order, score, weight), True
     while better:
         better = False
-        for other in _neighbours(order, n):
-            total = _total(other, score, weight)
+        for move in _moves(len(order)):
+            total = _total(order[move], score, weight)
             if total > best + 1e-9:
-                order, best, better = other, total, True
-                break
+                order, best, better = order[move], total, True
     return order
 
 
-def _neighbours(order: NDArray[np.int64], n: int):  # type: ignore[no-untyped-def]
-    """One block elsewhere; a run turned round; a run from one end put at the other."""
+def _moves(n: int) -> Iterator[NDArray[np.int64]]:
+    """One block elsewhere; a run turned round; the two parts of a cut exchanged, the first of them turned or not."""
+    every = np.arange(n)
     for start in range(n):
-        rest = np.delete(order, start)
+        rest = np.delete(every, start)
         for goal in range(n):
             if goal != start:
-                yield np.insert(rest, goal, order[start])
+                yield np.concatenate([rest[:goal], [start], rest[goal:]])
     for start in range(n):
         for end in range(start + 2, n + 1):
-            yield np.concatenate([order[:start], order[start:end][::-1], order[end:]])
-        yield np.concatenate([order[start:], order[:start]])
-        yield np.concatenate([order[start:], order[:start][::-1]])
+            yield np.concatenate([every[:start], every[start:end][::-1], every[end:]])
+        yield np.concatenate([every[start:], every[:start]])
+        yield np.concatenate([every[start:], every[:start][::-1]])
 
 
 def place_beside(cross: Matrix, alike: Matrix, start: NDArray[np.int64]) -> NDArray[np.int64]:
