@@ -81,7 +81,7 @@ class Fingerprint:
 def fingerprint(checkpoint: Checkpoint, structure: Structure) -> Fingerprint:
     """Read every tensor once, in the order of the disk, 2 MB at a time.
 
-    Two tensors are read at a time. For 34 billion parameters in bfloat16 the result takes about 330 MB in memory, and 55 as a file.
+    Two tensors are read at a time. Of 34 billion parameters in bfloat16, about 330 MB stay in memory, 58 in a file.
     """
     sources = sources_of(checkpoint, structure)
     by_tensor: dict[str, list[Source]] = {}
