@@ -134,6 +134,8 @@ def _observed(parent: Checkpoint, declared: Sequence[Declaration], verdict: Weig
         rules, note = _family(name)
     elif not rules:
         note = f"declares {told}, which is not in the table of known licences"
+    elif any(len(each.rules) > 1 for each in licences):
+        note = "what it declares was said of several revisions of the licence; its text would tell which"
     return Ancestor(name, "observed", verdict.summary, revision, rules, note)
 
 

@@ -28,7 +28,7 @@ class Rule:
     """SPDX, or ScanCode's where SPDX has none."""
     title: str
     tags: tuple[str, ...]
-    """How model cards and GGUF files name it, in lower case."""
+    """How model cards and GGUF files name it, in lower case; ``yi-license`` was said of two revisions."""
     marks: tuple[str, ...]
     """Words that its text holds, all of them, and no other licence of the table; in lower case, single spaces."""
     asks: tuple[Ask, ...]
@@ -103,8 +103,8 @@ RULES = (
     Rule(
         "LicenseRef-Yi-1.0",
         "Yi Series Models License Agreement 1.0",
-        (),
-        ("yi series models license agreement", "version: 1.0"),
+        ("yi-license",),
+        ("yi series models", "license agreement", "version: 1.0"),
         (
             _copy("Yi Series Models License Agreement"),
             Ask("terms", "use that is not commercial, unless registered with the licensor and authorised in writing"),
@@ -115,7 +115,7 @@ RULES = (
         "LicenseRef-Yi-2.1",
         "Yi Series Models Community License Agreement 2.1",
         ("yi-license",),
-        ("yi series models community license agreement", "version: 2.1"),
+        ("yi series models", "license agreement", "version: 2.1"),
         (
             _copy("Yi Series Models Community License Agreement"),
             Ask("terms", "registration with the licensor before commercial use"),
