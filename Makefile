@@ -19,7 +19,7 @@ check: $(READY)
 	$(BIN)/codespell
 
 bench: $(READY)
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit; done
+	for script in benchmarks/*.py; do PYTHONPATH=. $(BIN)/python $$script || exit; done
 
 golden: $(READY)
 	$(BIN)/python -m pytest --update-golden

@@ -122,15 +122,23 @@ def _parser() -> argparse.ArgumentParser:
     _add_corpus_verbs(verbs)
     inspect = verbs.add_parser(
         "inspect",
-        help="the architecture card of a known model, or of a recipe's",
-        description="Say what a decoder is on the four axes, and what it takes to train and to run it.",
+        help="the architecture card of a model, of a known one, or of a recipe's",
+        description="Say what a decoder is on the four axes, and what it takes to train and to run it. A model is "
+        "opened without running anything of it, and read by the shapes and the numbers of its tensors.",
     )
-    inspect.add_argument("subject", metavar="PRESET|RECIPE", help="such as yi-34b; `all` lists the presets")
+    inspect.add_argument(
+        "subject",
+        metavar="MODEL|PRESET|RECIPE",
+        help="a checkpoint (file, folder or URL), or such as yi-34b; `all` lists the presets",
+    )
+    inspect.add_argument("--blind", action="store_true", help="look at a model without its names and its config")
     inspect.add_argument(
         "--set", action="append", default=[], metavar="PATH=VALUE", dest="assignments", help="change a recipe's setting"
     )
     inspect.add_argument("--json", action="store_true", help="the same as one JSON object")
     inspect.set_defaults(verb=_inspect)
+    _add_comparisons(verbs)
+    _add_conversions(verbs)
     for name, text, verb_function in (
         ("ledger", "what happened in a run, with every chain of its ledger checked", _ledger),
         ("goodput", "where the time of a run's training went", _goodput),
@@ -187,6 +195,75 @@ def _add_corpus_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser
     verb.add_argument("--seed", metavar="N", type=int, default=0, help="another seed draws other examples")
     verb.add_argument("--json", action="store_true", help="the same as one JSON object")
     verb.set_defaults(verb=_diff)
+
+
+def _add_comparisons(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    compare = verbs.add_parser(
+        "compare",
+        help="is it the same model: architecture, weights, and what licences ask for",
+        description="Say of two models whether the architecture is the same, whether the weights are related and how, "
+        "and what the licences along the lineage ask for. Nothing of them is run, and each is read once.",
+    )
+    compare.add_argument("model", metavar="A", help="a file or folder, here or behind a URL")
+    compare.add_argument("other", metavar="B", nargs="?", help="the model to compare with it")
+    compare.add_argument(
+        "--among", type=Path, metavar="DIR", help="compare A with each fingerprint of a folder instead"
+    )
+    compare.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page with the map of layers")
+    compare.set_defaults(verb=_compare)
+    fingerprint = verbs.add_parser(
+        "fingerprint",
+        help="a few megabytes of a model, for compare --among",
+        description="Read a model once and write what comparisons need of it, a few megabytes.",
+    )
+    fingerprint.add_argument("model", metavar="MODEL", help="a file or folder, here or behind a URL")
+    fingerprint.add_argument("--out", type=Path, metavar="FILE", help="where to write it (default: NAME.fingerprint)")
+    fingerprint.set_defaults(verb=_fingerprint)
+    for verb in (compare, fingerprint):
+        verb.add_argument("--blind", action="store_true", help="leave names and configs aside")
+        verb.add_argument("--json", action="store_true", help="the same as one JSON object")
+
+
+def _add_conversions(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    convert = verbs.add_parser(
+        "convert",
+        help="a model under other names or in another format: llama, yi, gguf, litgpt, native",
+        description="Write a model in another form, with its config, tokenizer and chat template. Nothing of it is "
+        "run, and it is never loaded whole.",
+    )
+    convert.add_argument(
+        "--to", required=True, metavar="NAMES", help="llama, yi, gguf, litgpt or native, which is ours"
+    )
+    convert.add_argument(
+        "--type",
+        metavar="FORM",
+        dest="kind",
+        help="F32, F16 or BF16, and in GGUF Q8_0, Q4_0 or Q4_1; as it is if absent",
+    )
+    convert.add_argument(
+        "--plan", action="store_true", help="print what would become of each tensor, as JSON, and leave"
+    )
+    convert.set_defaults(verb=_convert)
+    imported = verbs.add_parser(
+        "import",
+        help="a model as ours, to go on training it: see pretrain.init_from",
+        description="Write a model as a folder that `pretrain.init_from` of a recipe can name.",
+    )
+    imported.set_defaults(verb=_convert, to="native", kind=None, plan=False)
+    for verb in (convert, imported):
+        verb.add_argument("model", metavar="MODEL", help="a file or folder, here or behind a URL")
+        verb.add_argument(
+            "--out", type=Path, metavar="PLACE", required=verb is imported, help="where to write it; must not exist"
+        )
+        verb.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="PATH=VALUE",
+            dest="assignments",
+            help="say what its config does not, e.g. positions.base=5e6",
+        )
+        verb.add_argument("--json", action="store_true", help="print the result as one JSON object")
 
 
 def _positive(text: str) -> int:
@@ -326,7 +403,58 @@ def _diff(options: argparse.Namespace) -> int:
 def _inspect(options: argparse.Namespace) -> int:
     from fromscratch.inspect_model import inspect_subject
 
-    print(inspect_subject(options.subject, options.assignments, as_json=options.json))
+    print(inspect_subject(options.subject, options.assignments, as_json=options.json, blind=options.blind))
+    return EXIT_DONE
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from fromscratch.anatomy.convert.convert import conversion_page, convert_model, plan_conversion
+    from fromscratch.anatomy.convert.plan import plan_text
+    from fromscratch.core.recipe_file import parse_overrides
+
+    overrides = parse_overrides(options.assignments)
+    if options.plan:
+        made = plan_conversion(options.model, options.to, kind=options.kind, overrides=overrides)
+        print(plan_text(made.plan))
+        return EXIT_DONE
+    done = convert_model(options.model, options.to, options.out, kind=options.kind, overrides=overrides)
+    print(json.dumps(done, ensure_ascii=False) if options.json else conversion_page(done))
+    return EXIT_DONE
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from fromscratch.anatomy.among import compare_among
+    from fromscratch.anatomy.compare import compare
+    from fromscratch.anatomy.pages.html import comparison_html
+    from fromscratch.anatomy.pages.plain import comparison_json, plain
+    from fromscratch.anatomy.pages.terminal import comparison_page, ranking_page, show
+    from fromscratch.core.files import atomic_write
+
+    if (options.other is None) == (options.among is None):
+        raise FromScratchError(
+            "compare takes two models, or one and --among", "compare A B, or compare A --among FINGERPRINTS"
+        )
+    if options.among is not None:
+        ranking = compare_among(options.model, options.among, blind=options.blind)
+        print(json.dumps(plain(ranking), ensure_ascii=False)) if options.json else show(ranking_page(ranking))
+        return EXIT_DONE
+    found = compare(options.model, options.other, blind=options.blind)
+    if options.html:
+        with atomic_write(options.html) as temporary:
+            temporary.write_text(comparison_html(found), encoding="utf-8")
+    print(json.dumps(comparison_json(found), ensure_ascii=False)) if options.json else show(comparison_page(found))
+    return EXIT_DONE
+
+
+def _fingerprint(options: argparse.Namespace) -> int:
+    from fromscratch.anatomy.among import write_fingerprint
+
+    path, made = write_fingerprint(options.model, options.out, blind=options.blind)
+    size = path.stat().st_size
+    if options.json:
+        print(json.dumps({"file": str(path), "bytes": size, "digest": made.digest, "layers": made.layers}))
+    else:
+        print(f"{path}: {size / 1e6:.1f} MB, digest {made.digest}")
     return EXIT_DONE
 
 

@@ -1,9 +1,12 @@
-"""The verb `inspect`: the architecture card of a preset, or of the model that a recipe would train."""
+"""The verb `inspect`: the card of a preset, of the model that a recipe would train, or of one that lies somewhere."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from fromscratch.anatomy.opening.open import open_checkpoint
+from fromscratch.anatomy.structure.card import model_card, model_page
+from fromscratch.core.errors import FromScratchError
 from fromscratch.core.recipe_file import parse_overrides
 from fromscratch.model.card import architecture_card, card_page
 from fromscratch.model.presets import PRESETS, preset
@@ -12,13 +15,21 @@ from fromscratch.recipe import load_recipe
 __all__ = ["inspect_subject"]
 
 
-def inspect_subject(subject: str, assignments: Sequence[str] = (), *, as_json: bool = False) -> str:
-    """The card of a preset or a recipe (a path that ends in .toml), or of `all` presets a line each.
+def inspect_subject(
+    subject: str, assignments: Sequence[str] = (), *, as_json: bool = False, blind: bool = False
+) -> str:
+    """The card of a recipe (a path that ends in .toml), of a model (a file, a folder or a URL), of a preset, or of
+    `all` presets a line each. ``blind`` looks at a model without its names and its config.
 
-    Raises FromScratchError for what is neither.
+    Raises FromScratchError for what is none of these.
     """
     if subject == "all":
         return _list(as_json)
+    if not subject.endswith(".toml") and ("://" in subject or Path(subject).exists()):
+        found = model_card(open_checkpoint(subject), blind)
+        return json.dumps(found, ensure_ascii=False) if as_json else model_page(found)
+    if blind:
+        raise FromScratchError(f"{subject}: there are no weights to look at", "name a model's file or folder")
     if subject.endswith(".toml"):
         recipe = load_recipe(Path(subject), parse_overrides(assignments))
         card, remarks = architecture_card(recipe.model, recipe.tokenizer.pieces), dict[str, str]()

@@ -21,6 +21,7 @@ from fromscratch.corpus.comparison.against import against_digests
 from fromscratch.corpus.readers.plan import source_digests
 from fromscratch.parallel.layout import choose_layout, process_count, refuse_what_does_not_divide
 from fromscratch.recipe import Recipe
+from fromscratch.train.start import start_inputs
 
 __all__ = ["STAGES", "Stage", "StageResult", "run_stages"]
 
@@ -207,6 +208,8 @@ def _origin(stage: Stage, recipe: Recipe, inputs: Mapping[str, str]) -> Origin:
         examples = {f"examples.{name}": each for name, each in examples.items()}
         earlier = against_digests(recipe.corpus.against)
         inputs = {**inputs, **source_digests(recipe.corpus.sources), **examples, **earlier}
+    elif stage.name == "pretrain":
+        inputs = {**inputs, **start_inputs(recipe.pretrain.init_from, recipe.model)}
     elif stage.name == "tune":
         inputs = {**inputs, **dialogue_digests(recipe.tune.dialogues)}
     return Origin(stage.name, settings, inputs)
@@ -215,6 +218,7 @@ def _origin(stage: Stage, recipe: Recipe, inputs: Mapping[str, str]) -> Origin:
 def _refuse_what_cannot_be(recipe: Recipe, stages: Sequence[str]) -> None:
     """Before hours go into what a training needs that cannot be laid out, or for a release that cannot be written."""
     if "pretrain" in stages:
+        start_inputs(recipe.pretrain.init_from, recipe.model)
         layout = choose_layout(recipe.machine.parallel, process_count(recipe.machine))
         for _, stage in recipe.pretrain.in_stages:
             sizes = stage.batch_sequences, stage.sequence_tokens, stage.micro_batch_sequences

@@ -16,6 +16,7 @@ from fromscratch.model.settings import (
     Positions,
     RotaryPositions,
 )
+from fromscratch.model.transformers_config import SETTINGS_OF
 from fromscratch.model.transformers_folder import LAYOUTS
 
 Weights = dict[str, Tensor]
@@ -136,7 +137,7 @@ def gemma2(weights: Weights) -> Weights:
 
 
 def of_layout(kind: str, config: Any) -> tuple[DecoderSettings, Callable[[Weights], Weights]]:
-    told = LAYOUTS[kind].settings(config.to_dict())
+    told = SETTINGS_OF[kind](config.to_dict())
     rename = LAYOUTS[kind].rename
     return DecoderSettings.model_validate(told), rename
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import random
 import struct
 from collections.abc import Mapping
@@ -252,9 +253,13 @@ TUNE = {
 def write_weights_header(path: Path) -> None:
     """A safetensors file with the header of the model and holes for its bytes."""
     shapes = {"embedding.weight": [8000, 256], "head.weight": [8000, 256], "layers.0.mlp.gate.weight": [688, 1536]}
-    header = {name: {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]} for name, shape in shapes.items()}
+    header, end = {}, 0
+    for name, shape in shapes.items():
+        begin, end = end, end + 4 * math.prod(shape)
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
     packed = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(packed)) + packed)
+    os.truncate(path, 8 + len(packed) + end)
 
 
 def write_made_ledger(path: Path) -> None:

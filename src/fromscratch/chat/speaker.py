@@ -63,7 +63,7 @@ def load_speaker(path: Path) -> Speaker:
         what = "not a folder" if path.exists() else "no such folder"
         raise FromScratchError(f"{path}: {what}", MAKE_ONE)
     for folder in (path, path / "model", path / "release" / "model", path / "tune", path / "pretrain"):
-        if (folder / "config.json").is_file():
+        if any((folder / name).is_file() for name in ("config.json", "tokenizer.json")):
             return _released(folder)
         if (folder / "model.json").is_file():
             return _artifact(folder)
@@ -140,9 +140,8 @@ def _released(folder: Path) -> Speaker:
     template = _json_object(folder / "tokenizer_config.json").get("chat_template")
     if (folder / "chat_template.jinja").is_file():
         template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    return _speaker(
-        folder, read_transformers_folder(folder), tokenizer, template == CHAT_TEMPLATE, _sampling_of(folder)
-    )
+    read = load_model if (folder / "model.json").is_file() else read_transformers_folder
+    return _speaker(folder, read(folder), tokenizer, template == CHAT_TEMPLATE, _sampling_of(folder))
 
 
 def _speaker(folder: Path, decoder: Decoder, tokenizer_file: Path, tuned: bool, sampling: Sampling) -> Speaker:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fromscratch.core.errors import FromScratchError
 
-__all__ = ["load_recipe_tree", "parse_overrides"]
+__all__ = ["assign", "load_recipe_tree", "parse_overrides"]
 
 
 def load_recipe_tree(path: Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def load_recipe_tree(path: Path, overrides: Mapping[str, Any] | None = None) -> 
     tree = _load(path, ())
     # The shortest path first: `--set a.b=1` refines `--set a={…}` in whichever order they were typed.
     for dotted, value in sorted((overrides or {}).items(), key=lambda pair: (pair[0].count("."), pair[0])):
-        _assign(tree, dotted, value)
+        assign(tree, dotted, value)
     return tree
 
 
@@ -94,7 +94,8 @@ def _merge(under: dict[str, Any], over: Mapping[str, Any]) -> None:
             under[key] = value
 
 
-def _assign(tree: dict[str, Any], dotted: str, value: Any) -> None:
+def assign(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    """Put a value at a dotted path of a tree. Raises FromScratchError where the path walks through a plain value."""
     *parents, last = dotted.split(".")
     at: dict[str, Any] = tree
     for depth, part in enumerate(parents):

@@ -7,7 +7,7 @@ from typing import Any
 from fromscratch.model.arithmetic import flops_per_token, key_value_cache_bytes, parameters
 from fromscratch.model.settings import DecoderSettings, Llama3Scaling, RotaryPositions, YarnScaling
 
-__all__ = ["architecture_card", "card_page"]
+__all__ = ["architecture_card", "card_page", "in_bytes", "in_power", "rows"]
 
 MIXED_PRECISION_BYTES = {"weights, bf16": 2, "fp32 masters": 4, "gradients, fp32": 4, "Adam's moments, fp32": 8}
 
@@ -48,9 +48,9 @@ def card_page(name: str, card: Mapping[str, Any], remarks: Mapping[str, str]) ->
     widest = max(len(f"{each:,}") for _, each in shares)
     lines = [
         name,
-        *_rows(card["axes"]),
+        *rows(card["axes"]),
         "",
-        *_rows(
+        *rows(
             {
                 "shape": f"{card['layers']} {card['block']} blocks × {card['width']:,}, MLP {card['ffn_width']:,}",
                 "vocabulary": f"{card['vocabulary']:,}, {card['head']} head",
@@ -59,21 +59,23 @@ def card_page(name: str, card: Mapping[str, Any], remarks: Mapping[str, str]) ->
             }
         ),
         *(f"  {'':<14}  {each:>{widest},}  {each / counts['total']:>4.0%}  {part}" for part, each in shares),
-        *_rows(
+        *rows(
             {
-                "training": f"{_power(card['flops_per_token'])}FLOP per token in a full context, a third of it to run",
+                "training": f"{in_power(card['flops_per_token'])}FLOP per token in a full context, "
+                "a third of it to run",
                 "cache": f"{cache / 1024:,.1f} KiB per token of keys and values in bf16, "
-                f"{_gigabytes(cache * card['context_tokens'])} for a full context",
-                "memory": f"{_gigabytes(sum(train.values()))} to train, without activations",
+                f"{in_bytes(cache * card['context_tokens'])} for a full context",
+                "memory": f"{in_bytes(sum(train.values()))} to train, without activations",
             }
         ),
-        *(f"  {'':<14}  {_gigabytes(each):>{widest}}        {part}" for part, each in train.items()),
-        *_rows(remarks),
+        *(f"  {'':<14}  {in_bytes(each):>{widest}}        {part}" for part, each in train.items()),
+        *rows(remarks),
     ]
     return "\n".join(lines)
 
 
-def _rows(facts: Mapping[str, str]) -> list[str]:
+def rows(facts: Mapping[str, str]) -> list[str]:
+    """Lines of a card: what, and what is known of it."""
     return [f"  {name:<14}  {told}" for name, told in facts.items()]
 
 
@@ -117,11 +119,13 @@ def _positions(settings: DecoderSettings) -> str:
     return told
 
 
-def _gigabytes(size: float) -> str:
+def in_bytes(size: float) -> str:
+    """1.5 GB; 3.0 MB."""
     return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
 
 
-def _power(value: float) -> str:
+def in_power(value: float) -> str:
+    """``1.50 G``, to be followed by a unit."""
     for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
         if value >= factor:
             return f"{value / factor:,.2f} {prefix}"

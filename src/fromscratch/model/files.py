@@ -1,26 +1,21 @@
 """A decoder on disk: `model.safetensors` with its weights and `model.json` with what it takes to build it again."""
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fromscratch.core.errors import FromScratchError
-from fromscratch.core.files import atomic_write, digest_file, write_json
+from fromscratch.core.files import atomic_write, digest_file
 from fromscratch.core.settings import validate_settings
 from fromscratch.model.decoder import Decoder
+from fromscratch.model.description import DESCRIPTION, MAKE_IT_AGAIN, WEIGHTS, describe_model, read_description
 from fromscratch.model.settings import DecoderSettings
 
-__all__ = ["WEIGHTS", "build_with_weights", "load_model", "read_safetensors", "save_model"]
-
-WEIGHTS = "model.safetensors"
-DESCRIPTION = "model.json"
-MAKE_IT_AGAIN = "remove it and run the command that made it again"
+__all__ = ["WEIGHTS", "build_with_weights", "copy_weights", "load_model", "read_safetensors", "save_model"]
 
 
 def save_model(folder: Path, decoder: Decoder) -> None:
@@ -35,14 +30,7 @@ def save_model(folder: Path, decoder: Decoder) -> None:
             save_file(weights, temporary, metadata={"format": "pt"})
         except SafetensorError as error:  # its only failure on sound tensors is the disk
             raise OSError(f"{folder / WEIGHTS}: {error}") from error
-    write_json(
-        folder / DESCRIPTION,
-        {
-            "settings": decoder.settings.model_dump(mode="json"),
-            "vocabulary": decoder.vocabulary,
-            "sha256": digest_file(folder / WEIGHTS),
-        },
-    )
+    describe_model(folder, decoder.settings, decoder.vocabulary)
 
 
 def load_model(folder: Path, device: torch.device | str = "cpu") -> Decoder:
@@ -50,7 +38,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> Decoder:
 
     Raises FromScratchError for files that are missing, damaged, or do not belong together.
     """
-    description = _read_description(folder / DESCRIPTION)
+    description = read_description(folder / DESCRIPTION)
     settings = validate_settings(DecoderSettings, description["settings"], f"{folder / DESCRIPTION}: settings")
     weights = read_safetensors(folder / WEIGHTS)
     if digest_file(folder / WEIGHTS) != description["sha256"]:
@@ -59,6 +47,26 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> Decoder:
             f"it is damaged or of another model; {MAKE_IT_AGAIN}",
         )
     return build_with_weights(settings, description["vocabulary"], weights, folder / WEIGHTS).to(device)
+
+
+@torch.no_grad()
+def copy_weights(decoder: Decoder, folder: Path) -> None:
+    """Give the decoder, or the layers of it that are here, the weights of what ``save_model`` wrote.
+
+    One tensor is read at a time. Raises FromScratchError where one is missing or of another shape.
+    """
+    with safe_open(folder / WEIGHTS, framework="pt") as file:
+        names = set(file.keys())
+        for name, parameter in decoder.named_parameters():
+            weights = file.get_tensor(name) if name in names else None
+            if weights is None or weights.shape != parameter.shape:
+                found = "missing" if weights is None else list(weights.shape)
+                raise FromScratchError(
+                    f"{folder / WEIGHTS}: tensor `{name}` is {found}, where the settings ask for "
+                    f"{list(parameter.shape)}",
+                    "start from a model of the same shape, or give the recipe the shape of that one",
+                )
+            parameter.copy_(weights)
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -97,16 +105,3 @@ def build_with_weights(
     # Copies: what safetensors hands out is the file's own memory.
     decoder.load_state_dict({name: each.to(torch.float32, copy=True) for name, each in weights.items()}, assign=True)
     return decoder
-
-
-def _read_description(path: Path) -> dict[str, Any]:
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-        for name, kind in (("settings", dict), ("vocabulary", int), ("sha256", str)):
-            if not isinstance(description[name], kind):
-                raise TypeError(f"`{name}` is no {kind.__name__}")
-        return dict(description)
-    except FileNotFoundError:
-        raise FromScratchError(f"{path}: no such file", "name a folder with a finished model") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise FromScratchError(f"{path}: not a model description ({error})", MAKE_IT_AGAIN) from None

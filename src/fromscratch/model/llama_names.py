@@ -59,7 +59,7 @@ def llama_config(
     settings: DecoderSettings,
     vocabulary: int,
     *,
-    beginning_id: int,
+    beginning_id: int | None,
     end_ids: Iterable[int],
     padding_id: int | None,
     dtype: str = "float32",
@@ -67,11 +67,12 @@ def llama_config(
     """The content of ``config.json`` for these settings, for transformers 4 and 5 alike and without remote code.
 
     Version 5 reads ``rope_parameters`` and ``dtype`` where version 4 reads ``rope_theta``, ``rope_scaling`` and
-    ``torch_dtype``; each passes over what it does not know. ``end_ids`` are the tokens that end a generation.
+    ``torch_dtype``; each passes over what it does not know. ``end_ids`` are the tokens that end a generation. Biases of
+    attention are those of all four maps there: where only three have them, the weights hold zeros for the fourth.
     """
     ends = list(end_ids)
     rotary = settings.positions
-    assert isinstance(rotary, RotaryPositions) and not settings.beyond_llama
+    assert isinstance(rotary, RotaryPositions) and set(settings.beyond_llama) <= {"biases"}
     scaling, base = _rope_scaling(rotary.scaling), rotary.raised_base(settings.key_width)
     return {
         "architectures": ["LlamaForCausalLM"],
@@ -89,14 +90,14 @@ def llama_config(
         "rope_theta": base,
         "rope_scaling": scaling,
         "rope_parameters": {**(scaling or {"rope_type": "default"}), "rope_theta": base},
-        "attention_bias": False,
+        "attention_bias": settings.biases != "none",
         "attention_dropout": 0.0,
-        "mlp_bias": False,
+        "mlp_bias": settings.biases == "all",
         "pretraining_tp": 1,
         "initializer_range": initial_std(settings, "layers.0.mlp.gate.weight"),
         "tie_word_embeddings": settings.head == "tied",
         "bos_token_id": beginning_id,
-        "eos_token_id": ends[0] if len(ends) == 1 else ends,
+        "eos_token_id": ends[0] if len(ends) == 1 else ends or None,
         "pad_token_id": padding_id,
         "torch_dtype": dtype,
         "dtype": dtype,

@@ -67,8 +67,9 @@ def _export(folder: Path, evidence: Evidence, release: ReleaseSettings) -> dict[
     origin = f"{tune.file('model.json')}: settings"
     settings = validate_settings(DecoderSettings, evidence.model["settings"], origin)
     max_shard_bytes = int(release.max_shard_megabytes * 1e6)
-    tensors = export_weights(tune.file("model.safetensors"), folder, settings, max_shard_bytes)
-    export_configuration(folder, settings, evidence.model["vocabulary"], release.generation)
+    vocabulary = evidence.model["vocabulary"]
+    tensors = export_weights(tune.file("model.safetensors"), folder, settings, vocabulary, max_shard_bytes)
+    export_configuration(folder, settings, vocabulary, release.generation)
     export_tokenizer(evidence.inputs["tokenizer"].file("tokenizer.json"), folder, settings.context_tokens)
     return tensors
 

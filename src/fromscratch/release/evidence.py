@@ -1,14 +1,15 @@
 """What a finished run left behind, gathered from its artifacts and its ledger for the model card and the report."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fromscratch.anatomy.opening.open import open_checkpoint
 from fromscratch.core.artifact import Artifact
 from fromscratch.core.history import StageTime, Training, read_times, read_trainings
-from fromscratch.release.weights import TensorEntry, read_header
 
 __all__ = ["Evidence", "gather", "resolved_recipe"]
 
@@ -23,18 +24,15 @@ class Evidence:
     measure: Mapping[str, Any]
     index: Mapping[str, Any]
     model: Mapping[str, Any]
-    tensors: Sequence[TensorEntry]
+    parameters: int
     scores: Mapping[str, Any]
     trainings: Mapping[str, Training]
     times: Mapping[str, StageTime]
 
-    @property
-    def parameters(self) -> int:
-        return sum(each.parameters for each in self.tensors)
-
 
 def gather(inputs: Mapping[str, Artifact], ledger: Path) -> Evidence:
     """Read what the stages wrote. Raises FromScratchError when the ledger's chain is broken."""
+    weights = open_checkpoint(inputs["tune"].file("model.safetensors"))
     return Evidence(
         inputs=inputs,
         recipe=resolved_recipe(inputs.values()),
@@ -42,7 +40,7 @@ def gather(inputs: Mapping[str, Artifact], ledger: Path) -> Evidence:
         measure=_json(inputs["tokenizer"].file("measure.json")),
         index=_json(inputs["tokens"].file("index.json")),
         model=_json(inputs["tune"].file("model.json")),
-        tensors=read_header(inputs["tune"].file("model.safetensors")),
+        parameters=sum(math.prod(each.shape) for each in weights.tensors.values()),
         scores=_json(inputs["evaluate"].file("scores.json")),
         trainings=read_trainings(ledger),
         times={stage: time for stage, time in read_times(ledger).items() if stage in inputs},

@@ -1,36 +1,50 @@
 """The tuned model as a `LlamaForCausalLM` folder that every engine reads: weights, configuration, tokenizer."""
 
-import shutil
+import hashlib
 from pathlib import Path
 from typing import Any
 
-from fromscratch.core.errors import FromScratchError
-from fromscratch.core.files import atomic_write, write_json
-from fromscratch.model.llama_names import llama_config, tensor_names, to_llama_name
+from fromscratch.anatomy.convert.convert import apply_plan
+from fromscratch.anatomy.convert.planning import Decided, make_plan
+from fromscratch.anatomy.convert.tokenizing import our_tokenizing, write_tokenizing
+from fromscratch.anatomy.opening.open import open_checkpoint
+from fromscratch.anatomy.structure.find import find_structure
+from fromscratch.anatomy.tensors import StoredTensor
+from fromscratch.core.files import write_json
+from fromscratch.model.llama_names import llama_config
 from fromscratch.model.settings import DecoderSettings
 from fromscratch.release.settings import GenerationDefaults
-from fromscratch.release.weights import read_header, rewrite
-from fromscratch.tokenizer.chatml import CHAT_TEMPLATE
-from fromscratch.tokenizer.special import END_OF_TEXT, IM_END, PADDING, SPECIAL_TOKENS, START_OF_TEXT, UNKNOWN
+from fromscratch.tokenizer.special import END_OF_TEXT, IM_END, PADDING, START_OF_TEXT
 
 __all__ = ["END_IDS", "export_configuration", "export_tokenizer", "export_weights"]
 
+BLOCK_BYTES = 1 << 24
 END_IDS = (IM_END, END_OF_TEXT)  # the first ends an answer, the second a document; either must stop an engine
 
 
-def export_weights(source: Path, folder: Path, settings: DecoderSettings, max_shard_bytes: int) -> dict[str, Any]:
+def export_weights(
+    source: Path, folder: Path, settings: DecoderSettings, vocabulary: int, max_shard_bytes: int
+) -> dict[str, Any]:
     """Write the weights under Llama's names and return what there is to say of each tensor, with its SHA-256.
 
-    Raises FromScratchError when the tensors are not those of a decoder with these settings.
+    The digests are of what stands on the disk afterwards. Raises FromScratchError when the tensors are not those of a
+    decoder with these settings.
     """
-    expected = tensor_names(settings)
-    found = {each.name for each in read_header(source)}
-    if odd := sorted(found ^ set(expected)):
-        raise FromScratchError(
-            f"{source}: its tensors are not those of the model's settings, for example `{odd[0]}`",
-            "weights and settings are of different models; remove the folder and run the same command again",
-        )
-    return rewrite(source, folder, {name: to_llama_name(name) for name in expected}, max_shard_bytes)
+    checkpoint = open_checkpoint(source)
+    decided = Decided(settings, vocabulary, "llama", max_shard_bytes=max_shard_bytes)
+    plan = make_plan(checkpoint, find_structure(checkpoint), decided)
+    apply_plan(plan, checkpoint, folder)
+    written = open_checkpoint(folder).tensors
+    trained_as = {new: old for old, new in (plan.renames(checkpoint) or {}).items()}
+    return {name: _record(written[name], trained_as[name]) for name in (each.name for each in plan.outputs)}
+
+
+def _record(tensor: StoredTensor, trained_as: str) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    for first in range(0, tensor.nbytes, BLOCK_BYTES):
+        digest.update(tensor.read_raw(first, min(BLOCK_BYTES, tensor.nbytes - first)))
+    about = {"dtype": tensor.kind, "shape": list(tensor.shape), "sha256": digest.hexdigest()}
+    return {**about, "trained_as": trained_as}
 
 
 def export_configuration(
@@ -57,34 +71,4 @@ def export_configuration(
 
 def export_tokenizer(source: Path, folder: Path, context_tokens: int) -> None:
     """Write `tokenizer.json` as it was trained, and beside it what transformers 4 and 5 ask for."""
-    with atomic_write(folder / "tokenizer.json") as temporary:
-        shutil.copyfile(source, temporary)
-    named = {
-        "bos_token": SPECIAL_TOKENS[START_OF_TEXT],
-        "eos_token": SPECIAL_TOKENS[IM_END],  # some engines know no other end than this one
-        "pad_token": SPECIAL_TOKENS[PADDING],
-        "unk_token": SPECIAL_TOKENS[UNKNOWN],
-    }
-    write_json(folder / "special_tokens_map.json", named)
-    write_json(
-        folder / "tokenizer_config.json",
-        {
-            # Version 5 would write the name of a class that version 4 does not have.
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            **named,
-            "added_tokens_decoder": {str(number): _added_token(text) for number, text in enumerate(SPECIAL_TOKENS)},
-            "add_bos_token": False,
-            "add_eos_token": False,
-            "clean_up_tokenization_spaces": False,  # else decoding loses spaces before punctuation
-            "model_input_names": ["input_ids", "attention_mask"],  # else token_type_ids come too, which Llama refuses
-            "model_max_length": context_tokens,
-            "chat_template": CHAT_TEMPLATE,
-        },
-    )
-    with atomic_write(folder / "chat_template.jinja") as temporary:
-        temporary.write_text(CHAT_TEMPLATE, encoding="utf-8")
-
-
-def _added_token(text: str) -> dict[str, Any]:
-    flags = dict.fromkeys(("lstrip", "normalized", "rstrip", "single_word"), False)
-    return {"content": text, **flags, "special": True}
+    write_tokenizing(folder, our_tokenizing(source.read_text(encoding="utf-8"), chat=True), context_tokens)

@@ -4,19 +4,11 @@ from collections.abc import Iterable, Mapping
 
 from tokenizers import Tokenizer
 
-from fromscratch.tokenizer.special import IM_END, IM_START
+from fromscratch.tokenizer.special import CHAT_TEMPLATE, IM_END, IM_START
 
 __all__ = ["CHAT_TEMPLATE", "IM_END", "IM_START", "Message", "chatml_prompt", "encode_chat", "encode_plain"]
 
 Message = Mapping[str, str]  # {"role": "user", "content": "…"}
-
-CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] | trim + '<|im_end|>' + '\\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
-"""The same format in Jinja, for `chat_template` of a released tokenizer."""
 
 
 def chatml_prompt(messages: Iterable[Message], *, add_generation_prompt: bool = True) -> list[str | int]:

@@ -1,6 +1,7 @@
 """The special tokens, at the ids that Yi gives them."""
 
 __all__ = [
+    "CHAT_TEMPLATE",
     "END_OF_TEXT",
     "IM_END",
     "IM_SEP",
@@ -29,3 +30,11 @@ _NAMED = {
 }
 SPECIAL_TOKENS: tuple[str, ...] = tuple(_NAMED.get(each, f"<|reserved_{each}|>") for each in range(16))
 """The text of the special token of each id from 0; ordinary pieces follow them."""
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] | trim + '<|im_end|>' + '\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+"""A conversation in these tokens (ChatML) as Jinja, for the `chat_template` of a released tokenizer."""

@@ -13,6 +13,7 @@ from fromscratch.core.errors import FromScratchError
 from fromscratch.core.workplace import Workplace
 from fromscratch.model.decoder import Decoder
 from fromscratch.model.device import choose_device
+from fromscratch.model.files import copy_weights
 from fromscratch.model.fp8 import refuse_fp8_where_it_cannot_run
 from fromscratch.model.initial import initialise
 from fromscratch.model.settings import DecoderSettings
@@ -27,9 +28,19 @@ from fromscratch.train.loop import Batch, NonFinite
 from fromscratch.train.memory import explained_when_memory_runs_out
 from fromscratch.train.run import train_to_end
 from fromscratch.train.settings import PretrainSettings
+from fromscratch.train.start import refuse_other_tokenizer
 from fromscratch.train.validate import open_validation
 
 __all__ = ["pretrain"]
+
+
+def begin(decoder: Decoder, seed: int, init_from: str | None, tokens: Path) -> None:
+    """Give the decoder its first weights: drawn, or those of a model that was trained on the same ``tokens``' ids."""
+    if init_from is None:
+        initialise(decoder, seed)
+        return
+    refuse_other_tokenizer(init_from, tokens.parent / "tokenizer" / "tokenizer.json")
+    copy_weights(decoder, Path(init_from))
 
 
 def pretrain(
@@ -41,7 +52,7 @@ def pretrain(
     model: DecoderSettings,
     pretrain: PretrainSettings,
 ) -> Mapping[str, Any]:
-    """Train a decoder from nothing on the shards of ``tokens``; going on is the same call.
+    """Train a decoder on the shards of ``tokens``, from nothing or from a model; going on is the same call.
 
     Raises FromScratchError for sequences longer than the decoder's context, for a mixture that names what is not
     there, and for a loss that is not finite; Stopped when asked to stop.
@@ -122,9 +133,8 @@ def _train_together(job: Pretraining, workplace: Workplace, ranks: Ranks) -> dic
     device = choose_device(workplace.machine)
     settings = job.settings
     with explained_when_memory_runs_out("pretrain", job.model, job.vocabulary, settings, device, ranks.layout):
-        decoder = lay_out(
-            job.model, job.vocabulary, ranks, device, settings.precision, partial(initialise, seed=job.seed)
-        )
+        fill = partial(begin, seed=job.seed, init_from=settings.init_from, tokens=job.tokens)
+        decoder = lay_out(job.model, job.vocabulary, ranks, device, settings.precision, fill)
     if settings.attend == "document":
         decoder.document_end = read_index(job.tokens)["end_of_document"]
     if ranks.alone or device.type == "cuda":

@@ -134,6 +134,10 @@ class PretrainSettings(LoopSettings):
     validate_tokens: int = Field(default=16_384, gt=0)
     """Held-out tokens of each group that are looked at."""
 
+    init_from: str | None = Field(default=None, min_length=1)
+    """Folder of a model to go on from, as `fromscratch import` writes it or a run's `pretrain` is; initial weights are
+    drawn when absent. Its tokenizer must be this run's."""
+
     mixture: dict[str, Annotated[float, Field(ge=0)]] | None = None
     """Share of the tokens by group such as `en/technical`, by `en/*` or by language; as found when absent."""
 

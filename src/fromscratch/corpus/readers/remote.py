@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from fromscratch.core.errors import FromScratchError
 
-__all__ = ["RemoteFile", "is_url", "list_remote", "open_binary", "without_secrets"]
+__all__ = ["RemoteFile", "is_url", "list_remote", "open_binary", "open_ranges", "without_secrets"]
 
 BUFFER_BYTES = 1 << 20
 RETRY_AFTER_SECONDS = (1.0, 5.0, 25.0)
@@ -88,18 +88,23 @@ def open_binary(path: Path | str) -> Iterator[IO[bytes]]:
             raise raw.failure
 
 
+def open_ranges(url: str) -> io.RawIOBase:
+    """A remote file as an unbuffered stream: what is read is fetched, and no byte more."""
+    return _Steady(url, cache_type="none")
+
+
 class _Steady(io.RawIOBase):
     """A remote file that is opened again, and asked again, a few times when the network fails."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, **how: str) -> None:
         self.failure: FromScratchError | None = None
-        self._url, self._position = url, 0
+        self._url, self._how, self._position = url, how, 0
         with _said(url):
             self._stream, self._bytes = self._open()
 
     def _open(self) -> tuple[IO[bytes], int]:
         files, path = _store(self._url)
-        stream: IO[bytes] = files.open(path, "rb")
+        stream: IO[bytes] = files.open(path, "rb", **self._how)
         return stream, stream.seek(0, os.SEEK_END)
 
     def readable(self) -> bool:

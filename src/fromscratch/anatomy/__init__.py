@@ -1,0 +1,1 @@
+"""What is inside a checkpoint: opened without running it, compared, given its proper names."""

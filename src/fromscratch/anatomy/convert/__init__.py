@@ -1,0 +1,1 @@
+"""One form of a checkpoint made into another: planned, checked, and applied without loading it."""

@@ -1,0 +1,1 @@
+"""Whether the weights of two checkpoints are related, how, and how sure that is."""
