@@ -16,19 +16,8 @@ from tests.make_corpus import make_corpus
 ROOT = Path(__file__).parent.parent
 TINY = str(ROOT / "tests" / "recipes" / "tiny.toml")
 VERBS = (
-    "run",
-    "corpus",
-    "tokenizer",
-    "train",
-    "tune",
-    "evaluate",
-    "release",
-    "report",
-    "chat",
-    "compare",
-    "fingerprint",
-    "schema",
-    "doctor",
+    *("run", "corpus", "tokenizer", "train", "tune", "evaluate", "release", "report", "chat", "inspect", "compare"),
+    *("fingerprint", "convert", "import", "ledger", "goodput", "schema", "doctor"),
 )
 CORPUS_VERBS = ("corpus explain", "corpus sample", "corpus diff")
 

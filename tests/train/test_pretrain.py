@@ -56,7 +56,7 @@ def tokens(tmp_path: Path) -> Artifact:
 def run(folder: Path, tokens: Artifact, settings: PretrainSettings = SETTINGS, seed: int = 0) -> Artifact:
     draft = begin_artifact(folder / "pretrain", Origin("pretrain", {}, {}))
     with Ledger(folder / "ledger.jsonl") as ledger:
-        workplace = Workplace(Machine(threads=1, device="cpu"), ledger)
+        workplace = Workplace(Machine(threads=1, device="cpu", restarts=0), ledger)
         facts = pretrain(draft, {"tokens": tokens}, workplace, seed=seed, model=MODEL, pretrain=settings)
         return draft.finish(facts)
 

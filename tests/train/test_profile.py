@@ -33,7 +33,7 @@ def run(folder: Path, profile_steps: int | None) -> list[Any]:
     initialise(decoder, 0)
     (folder / "draft").mkdir(parents=True)
     with Ledger(folder / "ledger" / "process-0.jsonl") as ledger:
-        workplace = Workplace(Machine(threads=1, device="cpu", profile_steps=profile_steps), ledger)
+        workplace = Workplace(Machine(threads=1, device="cpu", restarts=0, profile_steps=profile_steps), ledger)
         train_to_end(folder / "draft", decoder, batches, settings, workplace, "pretrain")
     return [line for line in read_ledger(folder / "ledger" / "process-0.jsonl") if line["kind"] == "profile"]
 

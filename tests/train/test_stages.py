@@ -51,7 +51,7 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 def train(folder: Path, tokens: Artifact, wanted: PretrainSettings, model: DecoderSettings = MODEL) -> Path:
     draft = begin_artifact(folder / "pretrain", Origin("pretrain", {}, {}))
     with Ledger(folder / "ledger.jsonl") as ledger:
-        workplace = Workplace(Machine(threads=1, device="cpu"), ledger)
+        workplace = Workplace(Machine(threads=1, device="cpu", restarts=0), ledger)
         facts = stage.pretrain(draft, {"tokens": tokens}, workplace, seed=0, model=model, pretrain=wanted)
         return draft.finish(facts).path
 

@@ -62,7 +62,7 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 def run(folder: Path, tokens: Artifact, machine: Machine | None = None, **changes: Any) -> Path:
     draft = begin_artifact(folder / "pretrain", Origin("pretrain", {}, {}))
     with Ledger(folder / "ledger.jsonl") as ledger:
-        workplace = Workplace(machine or Machine(threads=1, device="cpu"), ledger)
+        workplace = Workplace(machine or Machine(threads=1, device="cpu", restarts=0), ledger)
         settings = SETTINGS.model_copy(update=changes)
         facts = pretrain(draft, {"tokens": tokens}, workplace, seed=0, model=MODEL, pretrain=settings)
         return draft.finish(facts).path
@@ -106,7 +106,7 @@ def test_windows_are_whole_and_different_and_no_more_than_asked_for(tokens: Arti
 
 
 def test_what_holds_nothing_out_and_what_cannot_look_is_refused(tmp_path: Path, tokens: Artifact) -> None:
-    pipeline = Machine(threads=1, device="cpu", processes=2, parallel=Parallel(pipeline=2))
+    pipeline = Machine(threads=1, device="cpu", restarts=0, processes=2, parallel=Parallel(pipeline=2))
     with pytest.raises(FromScratchError, match="has no pass without gradients"):
         model = MODEL.model_copy(update={"layers": 2})
         with Ledger(tmp_path / "ledger.jsonl") as ledger:

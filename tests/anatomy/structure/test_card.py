@@ -96,3 +96,17 @@ def test_differences_from_the_nearest_family_are_named() -> None:
     assert nearest is not None and nearest.name in ("llama-7b", "llama2-7b")
     assert nearest.axes == (("attention", "multi-head, no biases", "multi-head, biases"),)
     assert nearest.sizes == (("vocabulary", "32,000", "32,016"),)
+
+
+def test_other_axes_weigh_more_than_other_sizes() -> None:
+    found = find_structure(checkpoint_of_arrays(planted_llama()))
+    gpt2 = {"layers": 12, "width": 768, "mlp_width": 3072, "query_heads": 12, "kv_heads": 12, "head_width": 64}
+    nearest = nearest_family(replace(found, **gpt2, vocabulary=50257, tied=True))
+    assert nearest is not None and not nearest.axes and nearest.sizes
+
+
+def test_a_head_that_repeats_the_embedding_is_counted_once() -> None:
+    arrays = planted_llama()
+    arrays["lm_head.weight"] = arrays["model.embed_tokens.weight"].copy()
+    counts = model_card(checkpoint_of_arrays(arrays))["parameters"]
+    assert counts["head"] == 0 and counts["embedding"] == arrays["lm_head.weight"].size

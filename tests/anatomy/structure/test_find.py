@@ -43,8 +43,9 @@ def test_weights_that_turn_otherwise_than_their_names_promise_are_told() -> None
     assert "would turn the wrong pairs" in found.axes["positions"].evidence
 
 
-def test_a_config_whose_heads_its_tensors_cannot_have_is_not_believed() -> None:
-    found = structure_of(planted_llama(), num_attention_heads=H, num_key_value_heads=H)
+@pytest.mark.parametrize(("heads", "kv_heads"), [(H, H), (2 * H, G)])
+def test_a_config_whose_heads_its_tensors_cannot_have_is_not_believed(heads: int, kv_heads: int) -> None:
+    found = structure_of(planted_llama(), num_attention_heads=heads, num_key_value_heads=kv_heads)
     assert (found.query_heads, found.kv_heads) == (H, G)
     assert "which its tensors are not" in found.findings["attention heads"].evidence
 
@@ -128,3 +129,10 @@ def test_a_layer_unlike_the_others_is_told(layer: int) -> None:
         arrays[f"model.layers.{layer}.mlp.{part}_proj.weight"] = np.ones((F // 2, D), np.float32)
     found = structure_of(arrays)
     assert found.mlp_width == F and f"layer {layer} has {F // 2} units" in found.findings["layers"].evidence
+
+
+def test_a_layer_that_diverged_does_not_hide_the_heads_of_the_others() -> None:
+    arrays = {
+        name: np.full_like(each, np.inf) if "layers.2." in name else each for name, each in planted_llama().items()
+    }
+    assert structure_of(arrays).head_width == K
