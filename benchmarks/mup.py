@@ -302,7 +302,7 @@ def picture_of_transfer(losses: dict[str, Losses], asked: argparse.Namespace) ->
     top = min(low + 2.5, max(loss for loss in known if math.isfinite(loss)))
     panels = [
         (
-            f"{kind}: loss over the learning rate; dots are the best",
+            kind,
             [
                 (f"width {width}", colour, [(2.0**power, loss) for power, loss in found.items() if loss <= top])
                 for (width, found), colour in zip(by_width.items(), COLOURS, strict=False)
@@ -311,7 +311,7 @@ def picture_of_transfer(losses: dict[str, Losses], asked: argparse.Namespace) ->
         for kind, by_width in losses.items()
     ]
     return drawing(
-        f"Transfer of the learning rate over widths, {asked.steps} steps",
+        f"Loss after {asked.steps} steps over the learning rate; dots are the best",
         [panels],
         ([2.0**power for power in asked.rates], lambda rate: f"2^{math.log2(rate):.0f}"),
         (round_ticks(low, top), lambda loss: f"{loss:g}"),

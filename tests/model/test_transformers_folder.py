@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from fromscratch.core.errors import FromScratchError
+from fromscratch.model.initialisation import Normal
 from fromscratch.model.transformers_folder import read_transformers_folder
 
 from .conftest import peer_of, recollections, small_decoder, small_settings, trained_decoder
@@ -55,7 +56,7 @@ def test_configs_of_transformers_4_give_the_same_settings(llama_folder: Path) ->
     config = json.loads(path.read_text())
     base = config.pop("rope_parameters")["rope_theta"]
     path.write_text(json.dumps({**config, "rope_theta": base, "rope_scaling": None}))
-    assert read_transformers_folder(llama_folder).settings == small_settings()
+    assert read_transformers_folder(llama_folder).settings == small_settings(init=Normal())
 
 
 @pytest.mark.parametrize(
