@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fromscratch.cli import main, parse_arguments
+from fromscratch.cli import _recipe_and_run, main, parse_arguments
 from tests.conftest import Golden
 from tests.make_corpus import make_corpus
 
@@ -145,3 +145,10 @@ def test_a_disk_that_refuses_is_named_and_nothing_is_lost(
         assert main(command) == 0, capsys.readouterr().err
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_profiling_is_a_setting_of_the_machine_that_train_switches_on() -> None:
+    tiny = str(Path(__file__).parent / "recipes" / "tiny.toml")
+    for words, steps in ((["--profile"], 3), ([], None), (["--profile", "--set", "machine.profile_steps=5"], 5)):
+        recipe, _ = _recipe_and_run(parse_arguments(["train", tiny, *words]))
+        assert recipe.machine.profile_steps == steps

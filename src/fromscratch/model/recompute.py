@@ -12,7 +12,6 @@ from torch.utils.checkpoint import (
     CheckpointPolicy,
     checkpoint,
     create_selective_checkpoint_contexts,
-    noop_context_fn,
 )
 
 from fromscratch.model.settings import Recompute
@@ -44,8 +43,12 @@ def with_recomputation(layer: Callable[[Tensor], Tensor], x_BTD: Tensor, recompu
     """
     if recompute == "none" or not torch.is_grad_enabled():
         return layer(x_BTD)
-    keeping = noop_context_fn if recompute == "full" else partial(create_selective_checkpoint_contexts, _policy)
-    output_BTD: Tensor = checkpoint(layer, x_BTD, use_reentrant=False, preserve_rng_state=False, context_fn=keeping)
+    output_BTD: Tensor
+    if recompute == "full":
+        output_BTD = checkpoint(layer, x_BTD, use_reentrant=False, preserve_rng_state=False)
+    else:
+        keeping = partial(create_selective_checkpoint_contexts, _policy)
+        output_BTD = checkpoint(layer, x_BTD, use_reentrant=False, preserve_rng_state=False, context_fn=keeping)
     return output_BTD
 
 

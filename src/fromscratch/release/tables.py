@@ -44,9 +44,11 @@ def training_text(evidence: Evidence) -> str:
     """How it was trained, in a sentence or two, without times."""
     pretrain, tune = evidence.recipe["pretrain"], evidence.recipe["tune"]
     per_step = pretrain["batch_sequences"] * pretrain["sequence_tokens"]
+    later = pretrain.get("stages", ())
+    first = f", in the first of {len(later) + 1} stages," if later else ""
     return (
         f"Pretraining took {count(pretrain['steps'])} steps of {count(per_step)} tokens "
-        f"({pretrain['batch_sequences']} sequences of {pretrain['sequence_tokens']}) with {_method(pretrain)}. "
+        f"({pretrain['batch_sequences']} sequences of {pretrain['sequence_tokens']}){first} with {_method(pretrain)}. "
         f"Chat tuning took {count(tune['steps'])} steps of {tune['batch_sequences']} conversations with "
         f"{_method(tune)}, and with loss on the responses only."
     )
