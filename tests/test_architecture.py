@@ -23,11 +23,7 @@ LAYERS = (
 # Where imports inside functions keep start-up light: the verbs, the stages that are done already, and the filters,
 # whose settings are read with every recipe.
 LAZY = {"cli.py", "pipeline.py", "filters", "engine", "remote.py"}
-<<<<<<< HEAD
 LINES_AT_MOST = 42_000
-=======
-LINES_AT_MOST = 26_500
->>>>>>> loop
 EXTRAS = {"ray", "trafilatura"}  # what the tests do without
 HEAVY = ("torch", "pyarrow", "numba", "transformers", "tokenizers", "resiliparse", "ray", "numpy")
 
