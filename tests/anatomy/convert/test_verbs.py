@@ -58,7 +58,7 @@ def test_the_plan_is_printed_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("words", "message", "hint"),
     [
-        (["--to", "lama"], "--to lama: no such names", "did you mean `llama`?"),
+        (["--to", "lllama"], "--to lllama: no such names", "did you mean `llama`?"),
         (["--to", "llama", "--type", "Q8_0"], "--type Q8_0: not a form that llama stores", "known: F32, F16, BF16"),
         (["--to", "llama", "--set", "heads=5"], "`kv_heads` = 2 does not divide `heads` = 5", "use 1 (multi-query)"),
         (["--to", "native", "--set", "layers=1"], "no such tensor", "or --set what is wrong"),
