@@ -152,3 +152,17 @@ def test_profiling_is_a_setting_of_the_machine_that_train_switches_on() -> None:
     for words, steps in ((["--profile"], 3), ([], None), (["--profile", "--set", "machine.profile_steps=5"], 5)):
         recipe, _ = _recipe_and_run(parse_arguments(["train", tiny, *words]))
         assert recipe.machine.profile_steps == steps
+
+
+def test_what_an_extra_brings_is_named_with_it() -> None:
+    code = """
+import sys
+sys.modules["numba"] = None
+from fromscratch.cli import main
+sys.exit(main(["compare", "one", "two"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr == (
+        'error: this needs numba, which is not installed\nhint: pip install "fromscratch[anatomy]"\n'
+    )

@@ -40,6 +40,15 @@ STAGE_VERBS = {
     "report": ("report", "one self-contained page about the whole run"),
 }
 
+# Which extra brings what a verb may find missing; the base install has none of them.
+EXTRA_OF = {
+    **dict.fromkeys(("numba", "fsspec"), "anatomy"),
+    **dict.fromkeys(("pyarrow", "fastwarc", "resiliparse", "tokenizers", "zstandard"), "corpus"),
+    **dict.fromkeys(("torch",), "train"),
+    **dict.fromkeys(("jinja2", "yaml"), "chat"),
+    **dict.fromkeys(("transformers",), "serve"),
+}
+
 # What can be asked of a finished corpus; a recipe that is called so is named with its path.
 CORPUS_VERBS = ("corpus explain", "corpus sample", "corpus diff")
 CORPUS_EPILOG = """of a finished corpus, with options of their own:
@@ -68,6 +77,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
+    except ModuleNotFoundError as error:
+        extra = EXTRA_OF.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        _complain(f"this needs {error.name}, which is not installed", f'pip install "fromscratch[{extra}]"')
+        return EXIT_USER
     except OSError as error:
         mended = _machine_refusal(error, getattr(options, "run", None) or getattr(options, "target", None))
         if mended is None:

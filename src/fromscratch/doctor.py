@@ -31,7 +31,7 @@ def examine() -> dict[str, Any]:
         "memory_available_bytes": _available_memory_bytes(),
         "disk_free_bytes": disk.free,
         "gpus": _gpus(),
-        "extras": {extra: _missing(extra) for extra in ("corpus", "train", "chat", "serve", "dev")},
+        "extras": {extra: _missing(extra) for extra in ("corpus", "anatomy", "train", "chat", "serve", "dev")},
     }
 
 
