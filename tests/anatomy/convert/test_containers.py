@@ -111,3 +111,10 @@ def test_gguf_keeps_table_and_tensors(source: Checkpoint, tmp_path: Path) -> Non
     assert {key: read.config[key] for key in table} == {key: each.value for key, each in table.items()}
     assert read.tensors["norm"].offset % 32 == 0 and read.tensors["norm"].shape == (7,)
     assert all(np.array_equal(read.tensors[f"new.{name}"].read(), ARRAYS[name]) for name in "abc")
+
+
+def test_what_is_left_out_between_two_tensors_is_not_copied(source: Checkpoint, tmp_path: Path) -> None:
+    by_disk = sorted(outputs(), key=lambda each: source.tensors[each.name.removeprefix("new.")].offset)
+    apply_plan(plan(by_disk[0], *by_disk[2:]), source, tmp_path)
+    written = load_file(tmp_path / "model.safetensors")
+    assert all(each.tobytes() == ARRAYS[name.removeprefix("new.")].tobytes() for name, each in written.items())
