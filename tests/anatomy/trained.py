@@ -17,6 +17,7 @@ from torch.nn import functional
 from fromscratch.model.decoder import Decoder
 from fromscratch.model.initial import initialise
 from fromscratch.model.llama_names import from_llama_name, to_llama_name
+from fromscratch.model.initialisation import DepthScaled
 from fromscratch.model.settings import DecoderSettings
 from fromscratch.optim.build import build_optimizer
 from fromscratch.optim.settings import AdamW, Muon
@@ -28,7 +29,7 @@ Arrays = dict[str, NDArray[np.float32]]
 PAGES = Path(__file__).parent.parent / "fixtures" / "pages"
 VOCABULARY = 512
 SHAPE = DecoderSettings(
-    layers=4, width=64, heads=4, kv_heads=2, ffn_width=192, context_tokens=64, embedding_init_std=0.3
+    layers=4, width=64, heads=4, kv_heads=2, ffn_width=192, context_tokens=64, init=DepthScaled(embedding_std=0.3)
 )
 NARROW = SHAPE.model_copy(update={"width": 48, "heads": 3, "kv_heads": 1, "ffn_width": 128, "head": "tied"})
 SEQUENCES, TOKENS, STEPS = 4, 64, 300
