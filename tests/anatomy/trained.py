@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from fromscratch.model.decoder import Decoder
 from fromscratch.model.initial import initialise
-from fromscratch.model.llama_names import from_llama_name, to_llama_name
 from fromscratch.model.initialisation import DepthScaled
+from fromscratch.model.llama_names import from_llama_name, to_llama_name
 from fromscratch.model.settings import DecoderSettings
 from fromscratch.optim.build import build_optimizer
 from fromscratch.optim.settings import AdamW, Muon
