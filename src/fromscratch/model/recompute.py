@@ -1,4 +1,7 @@
-"""What a layer keeps for the backward pass, and what it computes again there to save memory."""
+"""What a layer keeps for the backward pass, and what it computes again there to save memory.
+
+B batch · T position · D model width
+"""
 
 from collections.abc import Callable
 from functools import partial

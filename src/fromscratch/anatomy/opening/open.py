@@ -25,7 +25,7 @@ LFS_POINTER = b"version https://git-lfs"
 FORMATS = "safetensors, PyTorch's zip archives (.bin, .pt), GGUF and distributed checkpoints are read"
 CONFIG = "config.json"
 # Our own formats: a state of training (checkpoint/store.py, train/state.py), and a model (model/files.py).
-STATE, STATE_COMMIT, STATE_MODEL = "tensors.safetensors", "commit.json", "model."
+STATE_COMMIT, STATE_MODEL = "commit.json", "model."
 MODEL, DESCRIPTION = "model.safetensors", "model.json"
 
 
@@ -49,9 +49,7 @@ def open_checkpoint(place: str | Path) -> Checkpoint:
     if folder is None:
         return _open_file(str(place))
     if any(name.endswith(".distcp") for name in folder.files):
-        return _open_dcp(folder)
-    if STATE in folder.files and STATE_COMMIT in folder.files:
-        return _open_state(folder)
+        return _open_state(folder) if STATE_COMMIT in folder.files else _open_dcp(folder)
     if not any(map(is_weights, folder.files)) and (newest := _newest_state(Path(place))):
         return open_checkpoint(newest)
     return _open_files(folder, choose_files(folder))
@@ -81,10 +79,10 @@ def _open_dcp(folder: Folder) -> Checkpoint:
 
 def _open_state(folder: Folder) -> Checkpoint:
     """Our own state of training: the weights alone."""
-    stored, _ = read_safetensors(folder.open(STATE), STATE)
+    named = {".".join(path): each for path, each in read_dcp(folder).items()}
     tensors = {
         name.removeprefix(STATE_MODEL): replace(each, name=name.removeprefix(STATE_MODEL))
-        for name, each in stored.items()
+        for name, each in named.items()
         if name.startswith(STATE_MODEL)
     }
     config, odd = _config(folder, STATE_COMMIT)
