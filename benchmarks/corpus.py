@@ -114,7 +114,8 @@ PUBLISHED = (
     Published("FineWeb", "char_duplicates_ratio", Metric.DUPLICATE_LINE_CHARACTER_SHARE, "most", 0.1),
 )
 CLASSES = {
-    "words": "gone once datatrove splits words at white space, as ours does: to spaCy punctuation and n't are words",
+    "words": "gone once datatrove splits words at white space, as ours does (to spaCy punctuation and n't are words), "
+    "and is given our marks for the end of a sentence (C4's quotation marks and the ellipsis besides its own)",
     "lines": "gone once, besides, no line has white space around it and empty ones do not count, as with ours",
     "other": "left then; docs/decisions/words-of-rules.md tells what they are",
 }

@@ -102,6 +102,9 @@ def signatures(texts: Sequence[str]) -> dict[str, Any]:
         return {"cpu_seconds": time.process_time() - begun, "documents": len(found)}
 
 
+SENTENCE_ENDS = '.!?"”’。！？…」』؟۔।॥'  # as in our kernels/characters.py
+
+
 def single_rules() -> dict[str, BaseFilter]:
     """A filter for each rule, with all other rules of its class off."""
     no_repetition: dict[str, Any] = dict.fromkeys(
@@ -145,13 +148,15 @@ def single_rules() -> dict[str, BaseFilter]:
 def verdicts(texts: Sequence[str], variant: str) -> dict[str, Any]:
     """For each rule which texts it drops.
 
-    Variants: `own`; `spaces`, with words split at white space instead of by spaCy; `tidy`, of which the lines
-    besides have no white space around them and none is empty.
+    Variants: `own`; `spaces`, with words split at white space instead of by spaCy, and our marks for the end of a
+    sentence (``stop_chars``); `tidy`, of which the lines besides have no white space around them and none is empty.
     """
     words: Callable[..., list[str]] = split_into_words if variant == "own" else lambda text, _language: text.split()
     for module in (gopher_quality_filter, gopher_repetition_filter, fineweb_quality_filter):
         module.split_into_words = words
     filters = single_rules()
+    if variant != "own":
+        filters["line_punct_thr"].stop_chars = tuple(SENTENCE_ENDS)
     dropped: dict[str, list[bool]] = {name: [] for name in filters}
     for text in texts:
         for name, each in filters.items():
